@@ -122,8 +122,11 @@ class Seen(Struct, frozen=True, array_like=True):
 
     id: str
     incarnation: str
-    boot: int
-    promised: Ballot
+    boot: int = 0
+    promised: Ballot = Ballot()
+    lineage: Lineage | None = None
+    wal_end: int = 0
+    """The highest end of its write-ahead log on ``lineage``, once it was streaming or serving."""
 
 
 class Release(Struct, frozen=True, array_like=True):
@@ -137,8 +140,9 @@ class Release(Struct, frozen=True, array_like=True):
 class Record(Struct, frozen=True):
     """What one voter keeps on disk, fsynced before any answer that rests on it.
 
-    ``accepted`` is the ballot under which ``value`` (replacing ``parent``) was accepted;
-    ``chosen`` is the ballot up to which this voter *knows* its value chosen.
+    ``accepted`` is the ballot under which ``value`` (replacing ``parent``) was accepted.
+    ``chosen`` is the highest ballot whose value this voter *knows* chosen, and ``known`` that
+    value: the same as ``value`` once ``chosen`` has caught up with ``accepted``.
     """
 
     me: str
@@ -149,6 +153,7 @@ class Record(Struct, frozen=True):
     value: Config | None = None
     parent: Config | None = None
     chosen: Ballot = Ballot()
+    known: Config | None = None
     released: Release | None = None
     largest_wait_ns: int = 0
     """The largest failover wait ever granted: how long to abstain after a restart."""
