@@ -50,6 +50,16 @@ def holds_release(record: Record, bond: Bond) -> bool:
     return (release.node, release.term, release.epoch) == (known.owner, *known.version)
 
 
+def with_release(bond: Bond, release: Release | None) -> Bond:
+    """Keep a release if it is newer than the one held: an old one must not displace it."""
+    held = bond.release
+    if release is None:
+        return bond
+    if held is not None and (held.term, held.epoch) >= (release.term, release.epoch):
+        return bond
+    return replace(bond, release=release)
+
+
 def change_refusal(record: Record, bond: Bond, owner: str, now: Instant) -> tuple[Refusal, int]:
     """Why this voter may not vote for ``owner`` now, and for how many ns at the least."""
     known = record.known
@@ -116,8 +126,7 @@ def on_accept(
     """Accept a value, unless a higher ballot was promised or a grant forbids its owner."""
     if message.ballot < record.promised:
         return record, Refused(stamp_of(record), message.ballot, record.promised, Refusal.OUTBID)
-    if message.release is not None:
-        bond = replace(bond, release=message.release)
+    bond = with_release(bond, message.release)
     refusal, retry_ns = change_refusal(record, bond, message.value.owner, now)
     if refusal is not Refusal.NONE:
         return record, Refused(stamp_of(record), message.ballot, record.promised, refusal, retry_ns)

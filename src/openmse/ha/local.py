@@ -78,6 +78,8 @@ class DbWanted(Struct, frozen=True):
     fork_lsn: int = 0
     """STANDBY: where the wanted lineage left its parent; what decides stream against rewind."""
     parent_lineage: Lineage | None = None
+    is_urgent: bool = False
+    """Somebody waits for the next observation: poll every few milliseconds."""
 
 
 class DbView(Struct, frozen=True):

@@ -60,6 +60,8 @@ class Standing(Struct, frozen=True, array_like=True):
     hears_witness: bool = False
     is_stopping: bool = False
     """It announced its planned stop."""
+    is_handing_over: bool = False
+    """It is the owner and past the point of no return of a handover: report progress at once."""
     is_ready: bool = False
     """It could own now: complete, healthy, not quarantined, no maintenance of its own."""
     note: str = ""

@@ -79,6 +79,8 @@ class Poll(Struct, frozen=True):
     is_yes: bool = False
     yes_at: Instant = Instant(0)
     by_operator: bool = False
+    sent_accept: bool = False
+    """An accept left: whether it was chosen is open until a quorum has been read."""
 
 
 class OperationKind(StrEnum):

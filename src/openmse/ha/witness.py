@@ -78,7 +78,7 @@ def _answer(
         case Learn():
             return acceptor.on_learn(record, message), bond, []
         case Released():
-            return record, replace(bond, release=message.release), []
+            return record, acceptor.with_release(bond, message.release), []
         case Read():
             told = acceptor.learn_for(record, message.chosen)
             return record, bond, [told] if told else []
@@ -93,8 +93,7 @@ def _on_beat(
     known = record.known
     if known is not None and beat.stamp.id == known.owner:
         bond = replace(bond, owner_heard=True)
-    if beat.released is not None:
-        bond = replace(bond, release=beat.released)
+    bond = acceptor.with_release(bond, beat.released)
     if beat.wants_grant:
         record, bond, refusal = acceptor.grant(record, bond, beat, now)
     version = known.version if known else (0, 0)
