@@ -37,6 +37,12 @@ class UsageError(MseError):
     exit_code = 2
 
 
+class PrivilegeError(UsageError):
+    """The command needs root, or membership in the group ``openmse``; nothing was changed."""
+
+    code = "MSE-USE-002"
+
+
 class DriverError(MseError):
     """The world failed: a process, a disk, the kernel or the network."""
 
@@ -84,3 +90,16 @@ class CommandRefused(MseError):
 
     code = "MSE-CMD-001"
     exit_code = 3
+
+
+class ControlError(MseError):
+    """The daemon of this machine answered in a way that cannot be understood, or not in time."""
+
+    code = "MSE-CTL-001"
+
+
+class DaemonDownError(ControlError):
+    """No daemon answers on this machine's control socket; nothing was changed."""
+
+    code = "MSE-CTL-002"
+    exit_code = 4

@@ -1,0 +1,337 @@
+"""What no type can say about a configuration: which values cannot work together. Pure.
+
+Each rule yields faults: the key, a sentence with the numbers, and what to do.
+"""
+
+import ipaddress
+from collections.abc import Callable, Iterator
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from openmse.ha.timing import timing_faults
+from openmse.ha.values import FailoverType, NoWitnessMode
+from openmse.node.config import NodeConfig, Role, WitnessKind
+from openmse.wire.ids import is_id
+
+Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
+
+
+class Fault(NamedTuple):
+    """One thing that is wrong: ``key`` as ``section.key``."""
+
+    key: str
+    sentence: str
+    hint: str = ""
+
+
+def faults_of(config: NodeConfig) -> list[Fault]:
+    """Everything that is wrong with a configuration whose types are right; empty if usable."""
+    return [fault for rule in _RULES for fault in rule(config)]
+
+
+def _names(config: NodeConfig) -> Iterator[Fault]:
+    for key, value in (("node.name", config.node.name), ("witness.name", config.witness.name)):
+        if not is_id(value):
+            yield Fault(
+                key,
+                f"'{value}' cannot be a name: 1 to 63 letters, digits, '_', '.' or '-', "
+                "beginning and ending with a letter or a digit.",
+                "Choose a name such as the machine's host name.",
+            )
+    if config.node.name == config.witness.name and config.witness.kind is not WitnessKind.NONE:
+        yield Fault(
+            "witness.name",
+            f"The witness has the name of this node, '{config.node.name}'.",
+            "Give each party a name of its own.",
+        )
+    interface = config.node.interface
+    if not 1 <= len(interface) <= 15 or "/" in interface or interface.split() != [interface]:
+        yield Fault(
+            "node.interface",
+            f"'{interface}' cannot be the name of a network interface (1 to 15 characters).",
+            "'ip link' lists the interfaces of this machine.",
+        )
+
+
+def _own(config: NodeConfig) -> Iterator[tuple[str, Interface]]:
+    """The node's own addresses that can be read."""
+    for key, text in (
+        ("node.address", config.node.address),
+        ("node.address6", config.node.address6),
+    ):
+        interface = read_interface(text)
+        if interface is not None:
+            yield key, interface
+
+
+def _addresses(config: NodeConfig) -> Iterator[Fault]:
+    wanted = [("node.address", config.node.address, 4)]
+    if config.node.address6:
+        wanted.append(("node.address6", config.node.address6, 6))
+    for key, text, version in wanted:
+        interface = read_interface(text)
+        if interface is None or interface.version != version:
+            yield Fault(
+                key,
+                f"'{text}' is not an IPv{version} address with its prefix.",
+                "Write it like 10.10.10.11/24." if version == 4 else "Write it like fd00::11/64.",
+            )
+        else:
+            yield from _unusable(key, interface)
+
+
+def _unusable(key: str, interface: Interface) -> Iterator[Fault]:
+    ip, network = interface.ip, interface.network
+    if ip.is_unspecified or ip.is_multicast or ip.is_loopback:
+        yield Fault(
+            key,
+            f"{ip} cannot be the address of a machine that others reach.",
+            "Use an address of the network that both nodes share.",
+        )
+    elif network.num_addresses > 2 and ip in (network.network_address, network.broadcast_address):
+        yield Fault(
+            key,
+            f"{ip} is the first or last address of {network}, which no machine may have.",
+            "Use an address inside the network.",
+        )
+
+
+def _virtual_ips(config: NodeConfig) -> Iterator[Fault]:
+    key = "group.virtual_ips"
+    if config.node.role is Role.PRIMARY and not config.group.virtual_ips:
+        yield Fault(
+            key,
+            "The primary has no virtual IP, so clients would have nothing that survives it.",
+            'Add [group] virtual_ips = ["10.10.10.10/24"].',
+        )
+    own = {interface.version: interface for _, interface in _own(config)}
+    versions: set[int] = set()
+    for text in config.group.virtual_ips:
+        virtual = read_interface(text)
+        if virtual is None:
+            yield Fault(
+                key,
+                f"'{text}' is not an address with its prefix.",
+                "Write it like 10.10.10.10/24.",
+            )
+            continue
+        if virtual.version in versions:
+            yield Fault(
+                key,
+                f"There is more than one IPv{virtual.version} virtual IP.",
+                "A group has one IPv4 address, one IPv6 address, or one of each.",
+            )
+        versions.add(virtual.version)
+        yield from _unusable(key, virtual)
+        yield from _virtual_against(key, virtual, own.get(virtual.version))
+
+
+def _virtual_against(key: str, virtual: Interface, own: Interface | None) -> Iterator[Fault]:
+    if own is None:
+        yield Fault(
+            key,
+            f"The virtual IP {virtual.ip} is IPv{virtual.version}, but this node has no "
+            f"IPv{virtual.version} address.",
+            "Set node.address6, or remove that virtual IP.",
+        )
+    elif virtual.ip == own.ip:
+        yield Fault(
+            key,
+            f"The virtual IP {virtual.ip} is this node's own address.",
+            "Use a free address of the same network: it moves between the nodes.",
+        )
+    elif virtual.ip not in own.network:
+        yield Fault(
+            key,
+            f"The virtual IP {virtual.ip} lies outside this node's network {own.network}, so its "
+            "neighbours would not find it.",
+            f"Use a free address of {own.network}.",
+        )
+    elif virtual.network != own.network:
+        yield Fault(
+            key,
+            f"The virtual IP {virtual} has another prefix than this node's {own}.",
+            f"Write it as {virtual.ip}/{own.network.prefixlen}.",
+        )
+
+
+def _timings(config: NodeConfig) -> Iterator[Fault]:
+    group = config.group
+    wait_ns = group.settings.failover_wait_ns
+    for sentence in timing_faults(wait_ns, is_experimental=group.is_experimental):
+        yield Fault(
+            "group.failover_wait_s", sentence, "5 s suits most sites; 2 s needs a calm LAN."
+        )
+    if not group.failover_wait_s < group.boot_patience_s <= 3600:
+        yield Fault(
+            "group.boot_patience_s",
+            f"The boot patience is {group.boot_patience_s:g} s; it must be longer than the "
+            f"failover wait of {group.failover_wait_s:g} s and at most 3600 s.",
+            "60 s suits machines that boot in less than a minute.",
+        )
+    if not 0 <= group.failback_stable_s <= 86_400:
+        yield Fault(
+            "group.failback_stable_s",
+            f"The time before an automatic failback is {group.failback_stable_s:g} s; it must lie "
+            "between 0 s and 86400 s.",
+            "600 s is the default.",
+        )
+    if not 0 < config.fencing.timeout_s <= 300:
+        yield Fault(
+            "fencing.timeout_s",
+            f"The fencing agent is given {config.fencing.timeout_s:g} s; it must be more than 0 s "
+            "and at most 300 s.",
+            "30 s is the default.",
+        )
+    if not 0.5 <= config.guard.unresponsive_after_s <= 60:
+        yield Fault(
+            "guard.unresponsive_after_s",
+            f"The guard would wait {config.guard.unresponsive_after_s:g} s; it must lie between "
+            "0.5 s and 60 s.",
+            "1.5 s is the default.",
+        )
+
+
+def _ports(config: NodeConfig) -> Iterator[Fault]:
+    ports = config.ports
+    taken: dict[tuple[str, int], str] = {}
+    for transport, key, number in (
+        ("TCP", "ports.node_tls", ports.node_tls),
+        ("UDP", "ports.node_udp", ports.node_udp),
+        ("TCP", "ports.pairing", ports.pairing),
+        ("TCP", "database.port", config.database.port),
+        ("TCP", "ports.witness_tls", ports.witness_tls),
+        ("UDP", "ports.witness_udp", ports.witness_udp),
+    ):
+        if not 1 <= number <= 65_535:
+            yield Fault(key, f"{number} is not a port number (1 to 65535).", "docs/ports.md")
+            continue
+        other = taken.setdefault((transport, number), key)
+        if other != key:
+            yield Fault(
+                key,
+                f"{transport} port {number} is used twice: by {other} and by {key}.",
+                "Give each its own; docs/ports.md lists the defaults.",
+            )
+
+
+def _witness(config: NodeConfig) -> Iterator[Fault]:
+    witness = config.witness
+    if witness.kind is WitnessKind.CONSOLE:
+        yield from _console_address(config)
+    elif witness.kind is WitnessKind.ETCD and not witness.endpoints:
+        yield Fault(
+            "witness.endpoints",
+            "The witness is an etcd cluster, but none of its endpoints is named.",
+            'Add endpoints = ["https://host:2379"].',
+        )
+    if (
+        witness.kind is WitnessKind.NONE
+        and config.group.no_witness_mode is NoWitnessMode.FENCING
+        and not config.fencing.agent
+    ):
+        yield Fault(
+            "fencing.agent",
+            "Automatic takeover without a witness needs a fencing agent that confirms that the "
+            "other node is off; without one, a cut network would make two owners.",
+            "Name the agent, or use as witness the console's machine, the other primary, or etcd.",
+        )
+    if config.fencing.agent and not PurePosixPath(config.fencing.agent).is_absolute():
+        yield Fault(
+            "fencing.agent",
+            f"'{config.fencing.agent}' is not an absolute path.",
+            "Write it in full.",
+        )
+
+
+def _console_address(config: NodeConfig) -> Iterator[Fault]:
+    key, text = "witness.address", config.witness.address
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        yield Fault(
+            key, f"'{text}' is not the address of the witness's machine.", "Write 10.10.10.13."
+        )
+        return
+    virtual = [read_interface(entry) for entry in config.group.virtual_ips]
+    if address in [own.ip for _, own in _own(config)]:
+        yield Fault(
+            key,
+            f"The witness at {address} would be this node itself: it would lose its vote together "
+            "with the node.",
+            "Run the witness on a third machine.",
+        )
+    elif address in [entry.ip for entry in virtual if entry is not None]:
+        yield Fault(
+            key,
+            f"The witness's address {address} is the virtual IP.",
+            "Run the witness on a third machine with an address of its own.",
+        )
+
+
+def _paths(config: NodeConfig) -> Iterator[Fault]:
+    paths = config.paths
+    for key, text, may_be_empty in (
+        ("paths.state_dir", paths.state_dir, False),
+        ("paths.run_dir", paths.run_dir, False),
+        ("paths.log_dir", paths.log_dir, False),
+        ("database.bin_dir", config.database.bin_dir, True),
+        ("database.data_dir", config.database.data_dir, True),
+        ("watchdog.device", config.watchdog.device, False),
+    ):
+        if not (PurePosixPath(text).is_absolute() or (may_be_empty and not text)):
+            yield Fault(key, f"'{text}' is not an absolute path.", "Write the path from '/' on.")
+    if paths.state_dir == paths.run_dir:
+        yield Fault(
+            "paths.run_dir",
+            "The state and run directories are the same, but only the first survives a boot.",
+            "Keep the defaults unless there is a reason.",
+        )
+
+
+def _database(config: NodeConfig) -> Iterator[Fault]:
+    if config.database.user in ("", "root"):
+        yield Fault(
+            "database.user",
+            "PostgreSQL refuses to run as root.",
+            "Keep the default user openmse.",
+        )
+    if config.database.wal_reserve_mb < 0:
+        yield Fault(
+            "database.wal_reserve_mb",
+            f"The WAL reserve is {config.database.wal_reserve_mb} MB.",
+            "Use 0 to derive it from the size of the disk.",
+        )
+
+
+def _automatic(config: NodeConfig) -> Iterator[Fault]:
+    group = config.group
+    if group.failback_type is FailoverType.AUTOMATIC and group.failback_stable_s == 0:
+        yield Fault(
+            "group.failback_stable_s",
+            "Automatic failback without any time of stability would move the service to and fro.",
+            "Set it to at least a minute, or failback_type to manual.",
+        )
+
+
+def read_interface(text: str) -> Interface | None:
+    """``text`` as an address with its prefix; None where it is not one (a prefix is required)."""
+    if "/" not in text:
+        return None
+    try:
+        return ipaddress.ip_interface(text)
+    except ValueError:
+        return None
+
+
+_RULES: tuple[Callable[[NodeConfig], Iterator[Fault]], ...] = (
+    _names,
+    _addresses,
+    _virtual_ips,
+    _timings,
+    _ports,
+    _witness,
+    _paths,
+    _database,
+    _automatic,
+)

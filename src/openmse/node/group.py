@@ -1,0 +1,133 @@
+"""The facts of the group after pairing: who the others are and where they answer.
+
+Not the register: nothing here decides who may serve. Written atomically when the pair, the witness
+or an address changes; a damaged file is said, never guessed at.
+"""
+
+import os
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from openmse import ports
+from openmse.errors import StateError
+
+FORMAT = 1
+MAX_FILE_BYTES = 1 << 20
+
+
+class NodeInfo(Struct, frozen=True, forbid_unknown_fields=True):
+    """One of the two nodes: where it answers. Addresses without prefixes."""
+
+    name: str
+    address: str
+    address6: str = ""
+    tls_port: int = ports.NODE_TLS
+    udp_port: int = ports.NODE_UDP
+    database_port: int = ports.POSTGRESQL
+    system_id: str = ""
+    """The random id of its data directory, which its replication connection names."""
+
+
+class WitnessInfo(Struct, frozen=True, forbid_unknown_fields=True):
+    """The third vote: ``kind`` as in the configuration file."""
+
+    name: str
+    kind: str
+    address: str = ""
+    tls_port: int = ports.WITNESS_TLS
+    udp_port: int = ports.WITNESS_UDP
+    endpoints: tuple[str, ...] = ()
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+
+
+class GroupInfo(Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything a node must know of its group to speak with it."""
+
+    group: str
+    """The group's id: random, made at pairing, part of every message and certificate."""
+    primary: str
+    """The configured primary's name."""
+    nodes: tuple[NodeInfo, ...]
+    virtual_ips: tuple[str, ...]
+    witness: WitnessInfo | None = None
+    format: int = FORMAT
+
+    def node(self, name: str) -> NodeInfo | None:
+        """The node called ``name``."""
+        return next((node for node in self.nodes if node.name == name), None)
+
+    def peer_of(self, name: str) -> NodeInfo | None:
+        """The node that is not called ``name``."""
+        return next((node for node in self.nodes if node.name != name), None)
+
+
+def load(path: Path) -> GroupInfo | None:
+    """The group's facts, or None on an unpaired node; raises StateError on a damaged file."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StateError(
+            f"{path} cannot be read: {error.strerror}.", "Check the disk and the permissions."
+        ) from error
+    try:
+        info = msgspec.json.decode(data, type=GroupInfo)
+    except msgspec.MsgspecError as error:
+        raise StateError(
+            f"{path} is damaged ({len(data)} bytes): {error}. This node does not know its group.",
+            "Restore the file from the other node's facts by pairing again: 'mse ha unpair', then "
+            "'mse ha pair' on the primary. The database is not touched by that.",
+        ) from error
+    if info.format != FORMAT:
+        raise StateError(
+            f"{path} has format {info.format}; this software reads format {FORMAT}.",
+            "Upgrade this machine to the version that wrote the file.",
+        )
+    return info
+
+
+def save(path: Path, info: GroupInfo) -> None:
+    """Write the facts atomically and durably; raises StateError and leaves the old file."""
+    write_durably(path, msgspec.json.format(msgspec.json.encode(info), indent=2) + b"\n")
+
+
+def remove(path: Path) -> None:
+    """Forget the group (unpaired); durable when this returns."""
+    path.unlink(missing_ok=True)
+    _sync_directory(path.parent)
+
+
+def write_durably(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Replace ``path`` by ``data`` with fsync before and after; raises StateError on failure."""
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        temporary.unlink(missing_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_directory(path.parent)
+    except OSError as error:
+        raise StateError(
+            f"{path} could not be written: {error.strerror}. The old content is still there.",
+            "Make room on the disk, or mend its permissions, and try again.",
+        ) from error
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,87 @@
+"""The one table of default ports: what listens where, and for whom.
+
+``docs/ports.md`` is written from it. Every number can be changed in the configuration file, where
+it must then be changed on both nodes alike. Nothing is imported here but the typing of a table.
+"""
+
+from typing import NamedTuple
+
+
+class Port(NamedTuple):
+    """One listening port: ``setting`` is the key of the configuration file that changes it."""
+
+    number: int
+    transport: str
+    listener: str
+    setting: str
+    purpose: str
+
+
+NODE_TLS = 8461
+NODE_UDP = 8462
+WITNESS_TLS = 8463
+WITNESS_UDP = 8464
+PAIRING = 8465
+POSTGRESQL = 5432
+
+TABLE = (
+    Port(
+        NODE_TLS,
+        "TCP",
+        "node",
+        "ports.node_tls",
+        "Register and control messages between the two nodes, mutual TLS.",
+    ),
+    Port(
+        NODE_UDP,
+        "UDP",
+        "node",
+        "ports.node_udp",
+        "Heartbeats and leases between the two nodes, and the witness's answers; authenticated.",
+    ),
+    Port(
+        WITNESS_TLS,
+        "TCP",
+        "witness",
+        "ports.witness_tls",
+        "Register messages from the nodes to the witness, mutual TLS.",
+    ),
+    Port(
+        WITNESS_UDP,
+        "UDP",
+        "witness",
+        "ports.witness_udp",
+        "Heartbeats and lease renewals from the nodes to the witness; authenticated.",
+    ),
+    Port(
+        PAIRING,
+        "TCP",
+        "node, witness",
+        "ports.pairing",
+        "Pairing and enrolling by password (PAKE); open only while one is expected.",
+    ),
+    Port(
+        POSTGRESQL,
+        "TCP",
+        "node",
+        "database.port",
+        "PostgreSQL: clients through the virtual IP, replication between the nodes.",
+    ),
+)
+
+
+def as_markdown() -> str:
+    """The page ``docs/ports.md``: the table for people who set up a firewall."""
+    lines = [
+        "# Default ports",
+        "",
+        "Written from `src/openmse/ports.py`; do not edit by hand.",
+        "",
+        "| port | transport | listens on | setting | for |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {number} | {transport} | {listener} | `{setting}` | {purpose} |"
+        for number, transport, listener, setting, purpose in TABLE
+    ]
+    return "\n".join(lines) + "\n"
