@@ -4,7 +4,6 @@ Not the register: nothing here decides who may serve. Written atomically when th
 or an address changes; a damaged file is said, never guessed at.
 """
 
-import os
 from pathlib import Path
 
 import msgspec
@@ -12,9 +11,9 @@ from msgspec import Struct
 
 from openmse import ports
 from openmse.errors import StateError
+from openmse.pki.files import sync_directory, write_file
 
 FORMAT = 1
-MAX_FILE_BYTES = 1 << 20
 
 
 class NodeInfo(Struct, frozen=True, forbid_unknown_fields=True):
@@ -93,41 +92,15 @@ def load(path: Path) -> GroupInfo | None:
 
 def save(path: Path, info: GroupInfo) -> None:
     """Write the facts atomically and durably; raises StateError and leaves the old file."""
-    write_durably(path, msgspec.json.format(msgspec.json.encode(info), indent=2) + b"\n")
+    write_file(path, msgspec.json.format(msgspec.json.encode(info), indent=2) + b"\n")
 
 
 def remove(path: Path) -> None:
-    """Forget the group (unpaired); durable when this returns."""
-    path.unlink(missing_ok=True)
-    _sync_directory(path.parent)
-
-
-def write_durably(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Replace ``path`` by ``data`` with fsync before and after; raises StateError on failure."""
-    temporary = path.with_name(f".{path.name}.new")
+    """Forget the group (unpaired); durable when this returns. Raises StateError."""
     try:
-        temporary.unlink(missing_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
-        _sync_directory(path.parent)
+        path.unlink(missing_ok=True)
+        sync_directory(path.parent)
     except OSError as error:
         raise StateError(
-            f"{path} could not be written: {error.strerror}. The old content is still there.",
-            "Make room on the disk, or mend its permissions, and try again.",
+            f"{path} could not be removed: {error.strerror}.", "Mend its permissions, try again."
         ) from error
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
