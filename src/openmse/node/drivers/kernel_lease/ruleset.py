@@ -1,0 +1,171 @@
+"""The nftables rules of the kernel lease as text; pure, so that it is tested without a kernel.
+
+Two tables per group, because ARP is a family of its own: ``inet openmse_<group>`` and
+``arp openmse_<group>``. In each a set ``lease`` holds one element per protocol while the lease
+lives. Everything the virtual IPs do, in both directions, and the service ports on every local
+address (except loopback and the peer's replication) pass only while the element is there. All
+chains are base chains of their own at priority -300: they run before connection tracking, and no
+other table's "accept established" can let a packet past them.
+Source: protocol §4.2; nft(8).
+"""
+
+import hashlib
+import ipaddress
+import re
+
+from msgspec import Struct
+
+from openmse.errors import ConfigError
+
+PRIORITY = -300
+_GROUP_NAME = re.compile(r"[A-Za-z0-9_]{1,32}")
+Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class LeaseConfig(Struct, frozen=True):
+    """What the kernel lease of one group guards.
+
+    ``virtual_ips`` and ``peer_addresses``: IPv4 or IPv6 in their usual text form, no prefix.
+    """
+
+    group: str
+    virtual_ips: tuple[str, ...]
+    service_ports: tuple[int, ...]
+    peer_addresses: tuple[str, ...] = ()
+
+
+class Ruleset(Struct, frozen=True):
+    """The two tables of a group, ready for nft, and how to recognise them later."""
+
+    table: str
+    text: str
+    fingerprint: str
+    """Kept as the tables' comment: equal fingerprints mean equal rules."""
+    inet_rules: int
+    arp_rules: int
+
+
+def build(config: LeaseConfig) -> Ruleset:
+    """The rules for ``config``.
+
+    Raises: ConfigError for a group name, address or port that cannot be used.
+    """
+    _check(config)
+    table = f"openmse_{config.group}"
+    virtual = [ipaddress.ip_address(a) for a in config.virtual_ips]
+    peers = [ipaddress.ip_address(a) for a in config.peer_addresses]
+    inet = _inet_body(virtual, peers, config.service_ports)
+    arp = _arp_body(virtual)
+    fingerprint = hashlib.sha256(f"{inet}\n{arp}".encode()).hexdigest()[:16]
+    text = "".join(
+        f'table {family} {table} {{\n comment "openmse {fingerprint}";\n{body}}}\n'
+        for family, body in (("inet", inet), ("arp", arp))
+    )
+    return Ruleset(table, text, fingerprint, _count_rules(inet), _count_rules(arp))
+
+
+def _check(config: LeaseConfig) -> None:
+    if not _GROUP_NAME.fullmatch(config.group):
+        raise ConfigError(
+            f"The group name {config.group!r} cannot be part of a table name of nftables.",
+            "Use 1 to 32 letters, digits and underscores.",
+        )
+    for address in (*config.virtual_ips, *config.peer_addresses):
+        try:
+            ipaddress.ip_address(address)
+        except ValueError as error:
+            raise ConfigError(
+                f"{address!r} is not an IPv4 or IPv6 address.",
+                "Write it without a prefix length, for example 10.10.10.16 or fd00::16.",
+            ) from error
+    for port in config.service_ports:
+        if not 0 < port < 65536:
+            raise ConfigError(f"{port} is not a TCP port.", "Use a number from 1 to 65535.")
+    if set(config.virtual_ips) & set(config.peer_addresses):
+        raise ConfigError(
+            "A virtual IP is also given as the peer's own address, so the rules would let it pass.",
+            "Give the virtual IP an address of its own.",
+        )
+
+
+def _count_rules(body: str) -> int:
+    return sum(1 for line in body.splitlines() if line.startswith("  ") and "hook" not in line)
+
+
+def _set(name: str, kind: str, elements: list[str], flags: str = "") -> str:
+    flagged = f" flags {flags};" if flags else ""
+    listed = f" elements = {{ {', '.join(elements)} }};" if elements else ""
+    return f" set {name} {{ type {kind};{flagged}{listed} }}\n"
+
+
+def _chain(name: str, rules: list[str], hook: str = "") -> str:
+    head = f"  type filter hook {hook} priority {PRIORITY}; policy accept;\n" if hook else ""
+    return f" chain {name} {{\n{head}" + "".join(f"  {rule}\n" for rule in rules) + " }\n"
+
+
+def _inet_body(virtual: list[Ip], peers: list[Ip], ports: tuple[int, ...]) -> str:
+    def of(version: int, addresses: list[Ip]) -> list[str]:
+        return sorted({str(a) for a in addresses if a.version == version})
+
+    solicited = [
+        # The target of a neighbour solicitation or advertisement: eight bytes into ICMPv6. nft
+        # 1.0.6 has no name for it.
+        f"@th,64,128 {int(a):#034x} jump gate"
+        for a in sorted({a for a in virtual if a.version == 6}, key=str)
+    ]
+    inward = [
+        "ip daddr @vips4 jump gate",
+        "ip6 daddr @vips6 jump gate",
+        *(f"icmpv6 type nd-neighbor-solicit {rule}" for rule in solicited),
+    ]
+    outward = [
+        "ip saddr @vips4 jump gate",
+        "ip6 saddr @vips6 jump gate",
+        *(f"icmpv6 type nd-neighbor-advert {rule}" for rule in solicited),
+        "tcp sport != @ports accept",
+        "oif lo accept",
+        "ip daddr @peers4 accept",
+        "ip6 daddr @peers6 accept",
+        "meta l4proto tcp jump gate",
+    ]
+    service = [
+        "meta l4proto != tcp accept",
+        "tcp dport != @ports accept",
+        "ip daddr @vips4 goto clients",
+        "ip6 daddr @vips6 goto clients",
+        "iif lo accept",
+        "ip saddr @peers4 accept",
+        "ip6 saddr @peers6 accept",
+        "goto clients",
+    ]
+    clients = [
+        "jump gate",
+        "meta nfproto @admit accept",
+        # A reset rather than silence: a client that is told "no" tries again at once.
+        "meta l4proto tcp reject with tcp reset",
+    ]
+    return (
+        _set("lease", "nf_proto", [], "timeout")
+        + _set("admit", "nf_proto", [])
+        + _set("vips4", "ipv4_addr", of(4, virtual))
+        + _set("vips6", "ipv6_addr", of(6, virtual))
+        + _set("peers4", "ipv4_addr", of(4, peers))
+        + _set("peers6", "ipv6_addr", of(6, peers))
+        + _set("ports", "inet_service", sorted({str(p) for p in ports}))
+        + _chain("gate", ["meta nfproto @lease return", "drop"])
+        + _chain("clients", clients)
+        + _chain("inward", inward, "prerouting")
+        + _chain("service", service, "input")
+        + _chain("outward", outward, "output")
+    )
+
+
+def _arp_body(virtual: list[Ip]) -> str:
+    addresses = sorted({str(a) for a in virtual if a.version == 4})
+    return (
+        _set("lease", "ether_type", [], "timeout")
+        + _set("vips4", "ipv4_addr", addresses)
+        + _chain("gate", ["arp ptype @lease return", "drop"])
+        + _chain("inward", ["arp daddr ip @vips4 jump gate"], "input")
+        + _chain("outward", ["arp saddr ip @vips4 jump gate"], "output")
+    )
