@@ -28,7 +28,8 @@ TAG_BYTES = 16
 TOKEN_BYTES = 8
 KEY_BYTES = 32
 RESEND_WITHIN_NS = 500_000_000
-"""A payload that met an unknown session is sent again at once if it is not older than this."""
+"""A payload that met an unknown session is sent again at once if it is not older than this: by
+its own sender, once, so that a restart does not cost a heartbeat."""
 HELLO_BURST = 8
 HELLO_INTERVAL_NS = 20_000_000
 """Between two hellos to the same party, after a burst."""
@@ -141,7 +142,7 @@ class Channel:
         self._next_token = token()
         self._seen = 0
         self._answered = (_UNKNOWN, 0)
-        self._hello_at = 0
+        self._hello_at = -HELLO_BURST * HELLO_INTERVAL_NS
 
     def seal(self, payload: bytes, at: int) -> bytes:
         """The datagram that carries ``payload``; at least as long as a hello that answers it."""
