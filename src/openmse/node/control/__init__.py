@@ -1,0 +1,1 @@
+"""The control socket of a machine's daemon: both ends, and what is said over it."""

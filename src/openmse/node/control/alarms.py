@@ -1,0 +1,116 @@
+"""What is not as it should be on a node, in sentences with the next action. Pure."""
+
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from openmse.ha.draft import is_owner
+from openmse.ha.local import Address
+from openmse.ha.names import is_heard, is_standby_following
+from openmse.ha.state import Node
+from openmse.ha.values import BootAlone, Config, Mode, peer_of, witness_of
+
+
+class Alarm(Struct, frozen=True):
+    """One thing that wants attention; ``kind`` is stable snake_case."""
+
+    kind: str
+    severity: str
+    """warning or error."""
+    sentence: str
+    action: str = ""
+
+
+def alarms_of(n: Node) -> tuple[Alarm, ...]:
+    """All alarms that the core's state amounts to."""
+    found = list(_local(n))
+    if n.config is not None and peer_of(n.config, n.me):
+        found.extend(_group(n, n.config))
+    return tuple(found)
+
+
+def _local(n: Node) -> Iterator[Alarm]:
+    if n.quarantine:
+        yield Alarm(
+            "quarantined",
+            "error",
+            f"This node is set aside: {n.quarantine}",
+            "Mend the cause, then 'mse ha rejoin'.",
+        )
+    if not n.db.is_healthy:
+        yield Alarm(
+            "database_failed",
+            "error",
+            n.db.failure or "PostgreSQL on this node does not work.",
+            "Look at PostgreSQL's log and the disk; the daemon goes on trying.",
+        )
+    if n.net.address is Address.CONFLICT:
+        yield Alarm(
+            "address_conflict",
+            "error",
+            f"Another machine ({n.net.conflict_with or 'unknown'}) answers for the virtual IP, so "
+            "this node does not take it.",
+            "Find the machine with that link-layer address and remove the address from it.",
+        )
+    if is_owner(n) and n.is_halted:
+        yield Alarm(
+            "lease_lost",
+            "error",
+            "This node owns but no voter renews its lease, so it has stopped serving.",
+            "Mend the network to the other node or to the witness.",
+        )
+
+
+def _group(n: Node, config: Config) -> Iterator[Alarm]:
+    peer = peer_of(config, n.me)
+    if not is_heard(n, n.peer):
+        control = is_owner(n) and n.db.peer_streaming
+        yield Alarm(
+            "control_path_broken" if control else "peer_lost",
+            "warning" if control else "error",
+            f"The health monitor of {peer} is not heard"
+            + (", although its replication still flows." if control else "."),
+            f"Check {peer} and the network to it, UDP heartbeats included (docs/ports.md).",
+        )
+    witness = witness_of(config)
+    if witness and not is_heard(n, n.witness):
+        yield Alarm(
+            "witness_lost",
+            "warning",
+            f"The witness {witness} is not heard; without it there is no automatic takeover.",
+            "Start it again, or 'mse ha witness replace'.",
+        )
+    if config.mode is Mode.ALONE and not config.settings.maintenance:
+        yield Alarm(
+            "alone",
+            "warning",
+            f"{config.owner} acknowledges writes alone: there is no second copy of them.",
+            f"Bring {_other(config)} back; it rejoins by itself.",
+        )
+    elif config.mode is not Mode.ALONE and not is_standby_following(n):
+        yield Alarm(
+            "not_streaming",
+            "warning",
+            "The standby does not receive the owner's WAL at this moment.",
+            "It tries by itself; if this lasts, look at PostgreSQL's log on the standby.",
+        )
+    if config.settings.maintenance:
+        yield Alarm(
+            "maintenance",
+            "warning",
+            "Maintenance is on: nobody takes over.",
+            "'mse ha maintenance off' when the work is done.",
+        )
+    if config.settings.boot_alone is BootAlone.ASK and config.term > 0:
+        yield Alarm(
+            "forced_term",
+            "warning",
+            f"A forced takeover happened (term {config.term}): the old owner would serve if it is "
+            "started without seeing this node.",
+            "Keep the old machine off or isolated until it can see this one; then set "
+            "'mse ha settings --boot-alone auto'.",
+        )
+
+
+def _other(config: Config) -> str:
+    return peer_of(config, config.owner) or "the other node"

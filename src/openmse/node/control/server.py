@@ -1,0 +1,252 @@
+"""The daemon's end of the control socket: who may ask, one line at a time, garbage tolerated.
+
+Root may do everything; members of the group ``openmse`` may look. PostgreSQL runs as a member of
+that group, and whoever gets hold of it must not be able to move the service.
+"""
+
+import asyncio
+import contextlib
+import grp
+import os
+import pwd
+import socket
+import stat
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from struct import Struct as Format
+from typing import NamedTuple, Protocol
+
+from openmse.errors import ControlError, MseError, PrivilegeError, StateError
+from openmse.node.control.protocol import (
+    MAX_REQUEST_BYTES,
+    Reply,
+    Request,
+    fault_of,
+    line,
+    raw,
+    read_request,
+)
+
+GROUP = "openmse"
+MAX_CONNECTIONS = 32
+REQUEST_WITHIN_S = 300.0
+"""An open connection that asks nothing for so long is closed."""
+SEND_WITHIN_S = 10.0
+"""A reader that takes nothing for so long is dropped."""
+
+_CREDENTIALS = Format("3i")
+
+
+class Caller(NamedTuple):
+    """Who is at the other end, as the kernel says."""
+
+    pid: int
+    uid: int
+    may_change: bool
+    may_look: bool
+
+    @property
+    def name(self) -> str:
+        """The user's name, for the event log."""
+        try:
+            return pwd.getpwuid(self.uid).pw_name
+        except KeyError:
+            return f"uid {self.uid}"
+
+
+Emit = Callable[[object], Awaitable[None]]
+"""Sends one event of the answer to the caller."""
+
+
+class Commands(Protocol):
+    """What answers requests; ``handler.Handler`` in production."""
+
+    def is_change(self, command: str) -> bool:
+        """Whether the command changes anything; raises ControlError for an unknown one."""
+
+    async def handle(self, request: Request, caller: Caller, emit: Emit) -> object:
+        """Do it; the result is sent as JSON. Raises MseError."""
+
+
+class ControlServer:
+    """Listens on ``path`` from ``start`` to ``stop``."""
+
+    def __init__(self, path: Path, commands: Commands) -> None:
+        self._path = path
+        self._commands = commands
+        self._server: asyncio.Server | None = None
+        self._inode = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Begin to listen; raises StateError where the socket cannot be had."""
+        _make_room(self._path)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            before = os.umask(0o117)
+            try:
+                listener.bind(str(self._path))
+            finally:
+                os.umask(before)
+            _give_to_group(self._path)
+        except OSError as error:
+            listener.close()
+            raise StateError(
+                f"The control socket {self._path} could not be made: {error}.",
+                "Check the directory and its permissions ([paths] run_dir).",
+            ) from error
+        self._inode = self._path.stat().st_ino
+        self._server = await asyncio.start_unix_server(
+            self._accept, sock=listener, limit=MAX_REQUEST_BYTES
+        )
+
+    async def stop(self) -> None:
+        """Stop listening, drop all connections, remove the socket if it is still ours."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with contextlib.suppress(OSError):
+            if self._path.stat().st_ino == self._inode:
+                self._path.unlink()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        connection = _Connection(self._commands, reader, writer)
+        try:
+            if len(self._tasks) > MAX_CONNECTIONS:
+                busy = ControlError("The daemon answers too many callers already; try again.")
+                await connection.reply(Reply(error=fault_of(busy)))
+            else:
+                await connection.serve()
+        except (OSError, TimeoutError, asyncio.CancelledError):
+            pass  # the caller is gone, idle, or the daemon ends
+        finally:
+            self._tasks.discard(task)
+            writer.transport.abort()
+
+
+class _Connection:
+    """One caller."""
+
+    def __init__(
+        self, commands: Commands, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._commands = commands
+        self._reader = reader
+        self._writer = writer
+        self._caller = caller_of(writer.get_extra_info("socket"))
+
+    async def serve(self) -> None:
+        """Answer requests, one after another, until the caller goes away."""
+        while True:
+            try:
+                async with asyncio.timeout(REQUEST_WITHIN_S):
+                    data = await self._reader.readline()
+            except ValueError:  # longer than the limit; what follows cannot be told apart
+                await self.reply(Reply(error=fault_of(_too_long())))
+                return
+            if not data:
+                return
+            await self._answer(data)
+
+    async def _answer(self, data: bytes) -> None:
+        request_id = ""
+        try:
+            request = read_request(data)
+            request_id = request.id
+            self._check(request)
+
+            async def emit(event: object) -> None:
+                await self.reply(Reply(id=request.id, event=raw(event)))
+
+            result = await self._commands.handle(request, self._caller, emit)
+            await self.reply(Reply(id=request_id, result=raw(result)))
+        except MseError as error:
+            await self.reply(Reply(id=request_id, error=fault_of(error)))
+        except (OSError, TimeoutError):
+            raise
+        except Exception as error:
+            await self.reply(Reply(id=request_id, error=fault_of(_internal(error))))
+            raise  # a mistake of ours: the loop's exception handler records it
+
+    def _check(self, request: Request) -> None:
+        may = self._caller.may_look
+        if self._commands.is_change(request.command):
+            may = self._caller.may_change
+        if not may:
+            raise PrivilegeError(
+                f"'{request.command}' was refused to user {self._caller.name}; nothing changed.",
+                f"Run it as root; members of the group {GROUP} may look at the status.",
+            )
+
+    async def reply(self, reply: Reply) -> None:
+        """Send one line; raises OSError or TimeoutError where nobody takes it."""
+        self._writer.write(line(reply))
+        async with asyncio.timeout(SEND_WITHIN_S):
+            await self._writer.drain()
+
+
+def caller_of(connection: socket.socket) -> Caller:
+    """Who is at the other end of a Unix socket, and what that user may do."""
+    data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, uid, gid = _CREDENTIALS.unpack(data)
+    may_change = uid in (0, os.geteuid())
+    return Caller(pid, uid, may_change, may_change or _is_member(uid, gid))
+
+
+def _is_member(uid: int, gid: int) -> bool:
+    try:
+        wanted = grp.getgrnam(GROUP).gr_gid
+        return gid == wanted or wanted in os.getgrouplist(pwd.getpwuid(uid).pw_name, gid)
+    except KeyError:
+        return False
+
+
+def _make_room(path: Path) -> None:
+    """Remove the socket of a daemon that is dead; raises StateError if one is alive."""
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise StateError(f"{path} exists and is no socket.", "Remove it, or change run_dir.")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            path.unlink(missing_ok=True)
+            return
+        except OSError as error:
+            raise StateError(f"The control socket {path} cannot be probed: {error}.") from error
+    raise StateError(
+        f"Another daemon answers on {path}, so this one does not start.",
+        "Stop the other one first, or give this one a run_dir of its own.",
+        code="MSE-STA-020",
+    )
+
+
+def _give_to_group(path: Path) -> None:
+    if os.geteuid() == 0:
+        with contextlib.suppress(KeyError):
+            os.chown(path, 0, grp.getgrnam(GROUP).gr_gid)
+    path.chmod(0o660)
+
+
+def _too_long() -> ControlError:
+    return ControlError(
+        f"The request is longer than {MAX_REQUEST_BYTES} bytes; nothing was done.",
+        code="MSE-CTL-010",
+    )
+
+
+def _internal(error: Exception) -> ControlError:
+    return ControlError(
+        f"The daemon made a mistake ({type(error).__name__}) while answering.",
+        "Please report it with the output of 'mse ha journal' and the daemon's log.",
+        code="MSE-CTL-005",
+    )
