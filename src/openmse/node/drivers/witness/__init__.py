@@ -1,0 +1,1 @@
+"""The witness port's drivers that need no witness process of ours."""
