@@ -75,10 +75,14 @@ def change_refusal(record: Record, bond: Bond, owner: str, now: Instant) -> tupl
 
 
 def is_forgetful(record: Record, stamp: Stamp, config: Config | None) -> bool:
-    """Whether the sender shows less memory than it did, or one that was never admitted (§2.6)."""
+    """Whether the sender shows less memory than it did, or one that was never admitted (§2.6).
+
+    Within one boot a lower promise is only a message that was overtaken by a later one.
+    """
     for seen in record.seen:
         if seen.id == stamp.id and seen.incarnation == stamp.incarnation:
-            return stamp.boot < seen.boot or stamp.promised < seen.promised
+            is_less = stamp.boot > seen.boot and stamp.promised < seen.promised
+            return is_less or stamp.boot < seen.boot
     if config is None:
         return False
     return any(v.id == stamp.id and v.incarnation != stamp.incarnation for v in config.voters)

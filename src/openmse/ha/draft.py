@@ -1,5 +1,7 @@
 """The working copy of a node inside one step, and the effects gathered on the way."""
 
+from msgspec.structs import replace
+
 from openmse.ha import acceptor
 from openmse.ha.acceptor import stamp_of
 from openmse.ha.effects import (
@@ -13,12 +15,11 @@ from openmse.ha.effects import (
     WantNet,
     WantWatchdog,
 )
-from openmse.ha.local import DbRole, DbWanted, NetWanted
+from openmse.ha.local import Address, DbProcess, DbRole, DbWanted, NetWanted
 from openmse.ha.messages import Message, Stamp
 from openmse.ha.state import Node
 from openmse.ha.timing import Timing, timing
 from openmse.ha.values import Config, Instant, Mode, Record, Settings
-from msgspec.structs import replace
 
 _TIMINGS: dict[int, Timing] = {}
 
@@ -154,8 +155,6 @@ def needs_lease(n: Node) -> bool:
 
 def is_stopped(n: Node) -> bool:
     """Whether nothing of this node serves: PostgreSQL is down and the address is gone."""
-    from openmse.ha.local import Address, DbProcess
-
     return n.db.process is DbProcess.DOWN and n.net.address in (Address.ABSENT, Address.CONFLICT)
 
 

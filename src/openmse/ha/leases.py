@@ -90,7 +90,7 @@ def heard(n: Node, party: Party, stamp: Stamp) -> Party:
 
 
 def on_beat(d: Draft, beat: Beat) -> None:
-    """A beat of the other node: note its standing, decide on its renewal, teach it what it lacks."""
+    """A beat of the other node: note its standing, decide on its renewal, teach it."""
     n = d.n
     n.peer = replace(
         heard(n, n.peer, beat.stamp), standing=beat.standing, version=(beat.term, beat.epoch)

@@ -10,7 +10,7 @@ from msgspec import Struct
 from openmse.ha.acceptor import Bond
 from openmse.ha.local import DbView, DbWanted, NetView, NetWanted
 from openmse.ha.messages import Promise, Stamp, Standing
-from openmse.ha.values import Ballot, Config, Instant, Record, Release
+from openmse.ha.values import Ballot, Config, Instant, Record, Release, Settings, Voter
 
 
 class Party(Struct, frozen=True):
@@ -115,6 +115,16 @@ class Operation(Struct, frozen=True):
     """The other node, when the order was forwarded."""
 
 
+class Pending(Struct, frozen=True):
+    """A change of settings or voters that an operator asked for and the register does not show."""
+
+    settings: Settings
+    voters: tuple[Voter, ...]
+    asked_at: Instant
+    answer_to: str = ""
+    asked_by: str = ""
+
+
 class Node(Struct):
     """Everything one node's core knows. Pure data; see ``node.step``."""
 
@@ -143,6 +153,8 @@ class Node(Struct):
     """This run of PostgreSQL as primary was admitted to clients once (barrier passed)."""
     is_halted: bool = False
     """The owner stopped for want of a lease; cleared when a lease is held and all is down."""
+    is_fresh: bool = False
+    """PostgreSQL was promoted in this run: everything it has, the old owner has too."""
     barrier_id: int = 0
     gate_id: int = 0
     """The barrier of the sync gate under way; 0 while there is none."""
@@ -153,21 +165,24 @@ class Node(Struct):
     next_attempt_at: Instant = Instant(0)
     attempts: int = 0
     operation: Operation | None = None
-    failover_started_at: Instant = Instant(0)
+    pending: Pending | None = None
     unstreamed_at: Instant = Instant(0)
     """Since when the peer has not been streaming; 0 while it is."""
     witness_lost_at: Instant = Instant(0)
     witness_back_at: Instant = Instant(0)
     losses: tuple[Instant, ...] = ()
     """When sync was lost lately, for the damping of flapping."""
-    stable_since: Instant = Instant(0)
+    streaming_since: Instant = Instant(0)
     db_failed_at: Instant = Instant(0)
     alone_confirmed: bool = False
     protect_released: bool = False
     quarantine: str = ""
     is_stopping: bool = False
+    stopping_since: Instant = Instant(0)
     fencing_asked_at: Instant = Instant(0)
-    fencing_confirmed: bool = False
+    has_exited: bool = False
+    config_seen: tuple[int, int] = (0, 0)
+    """Version of the config whose arrival was acted upon."""
     sent_standing: Standing = Standing()
     wake_at: Instant = Instant(0)
     """When the core wants to be told the time at the latest."""

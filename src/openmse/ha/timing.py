@@ -61,8 +61,8 @@ def timing_faults(wait_ns: int, *, is_experimental: bool = False) -> list[str]:
     drift = int(t.wait_ns * DRIFT)
     if t.margin_ns < STOP_BUDGET_NS + drift:
         faults.append(
-            f"The margin of {t.margin_ns / SECOND:.3f} s between the lease and the failover wait is "
-            f"smaller than the worst stop ({STOP_BUDGET_NS / SECOND:.3f} s) and the clock drift "
+            f"The margin of {t.margin_ns / SECOND:.3f} s between the lease and the failover wait "
+            f"is smaller than the worst stop ({STOP_BUDGET_NS / SECOND:.3f} s) and the clock drift "
             f"({drift / SECOND:.4f} s) together."
         )
     if t.beat_ns * 3 > t.lease_ns:

@@ -1,7 +1,8 @@
 """The one table of transitions: (where this node stands, verdict) -> what becomes of the config.
 
 Every pair has a row, "stay" included, each with a sentence for the operator. Guards are verdicts
-(``facts``); how a change is carried out is ``proposer``. docs/generated/states.md is drawn from here.
+(``facts``); how a change is carried out is ``proposer``. The diagram in docs/generated/ is drawn
+from here.
 """
 
 from enum import StrEnum
