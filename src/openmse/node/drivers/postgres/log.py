@@ -1,0 +1,48 @@
+"""What the server's log says that no view shows."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+CANCELLED_WAIT = "canceling the wait for synchronous replication"
+"""The server's words when a commit stops waiting without the peer (protocol §5.4)."""
+WAL_IS_GONE = ("has already been removed", "is not in this server's history")
+"""A standby's last words before only a rebuild helps."""
+CHUNK_BYTES_MAX = 1024 * 1024
+
+
+@dataclass(slots=True)
+class LogWatch:
+    """Reads a log as it grows. Blocks on the disk."""
+
+    path: Path
+    offset: int = 0
+    cancelled_waits: int = 0
+    """Commits that returned with a warning instead of the peer's confirmation."""
+    is_wal_gone: bool = False
+    """The peer no longer has the WAL that this standby needs."""
+
+    def begin(self) -> None:
+        """Forget what an earlier server wrote; the count of cancelled waits is kept."""
+        try:
+            self.offset = os.stat(self.path).st_size
+        except OSError:
+            self.offset = 0
+        self.is_wal_gone = False
+
+    def read(self) -> None:
+        """Take in what was added since the last time."""
+        try:
+            size = os.stat(self.path).st_size
+            if size < self.offset:
+                self.offset = 0  # trimmed
+            if size == self.offset:
+                return
+            with open(self.path, "rb") as log:
+                log.seek(max(self.offset, size - CHUNK_BYTES_MAX))
+                text = log.read(CHUNK_BYTES_MAX).decode(errors="replace")
+        except OSError:
+            return
+        self.offset = size
+        self.cancelled_waits += text.count(CANCELLED_WAIT)
+        self.is_wal_gone = self.is_wal_gone or any(words in text for words in WAL_IS_GONE)
