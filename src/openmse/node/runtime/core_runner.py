@@ -92,7 +92,7 @@ class Actions(Protocol):
     def note(self, note: Note, node: Node) -> None:
         """An entry for the event log."""
 
-    def journal(self, event: Event, effects: tuple[Effect, ...]) -> None:
+    def journal(self, before: Node, event: Event, after: Node, effects: tuple[Effect, ...]) -> None:
         """An entry for the decision journal."""
 
     def leave(self, *, new_incarnation: bool) -> None:
@@ -172,7 +172,7 @@ class CoreRunner:
         assert self._actions is not None
         before = self.node
         self.node, effects = step(before, event)
-        self._actions.journal(event, effects)
+        self._actions.journal(before, event, self.node, effects)
         for effect in effects:
             self._perform(effect)
             if self._actions is None:

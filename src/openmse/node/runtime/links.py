@@ -5,7 +5,6 @@ transport proved; tells the core about links.
 """
 
 from collections.abc import Callable
-from pathlib import Path
 
 from openmse.errors import PeerError
 from openmse.ha.events import Event, LinkChanged, Received
@@ -105,8 +104,3 @@ class Links:
 
     def _on_link(self, group: str, party: str, is_up: bool, was_reset: bool) -> None:
         self._post(LinkChanged(now(), party, is_up, was_reset))
-
-
-def tls_files(pki_dir: Path) -> TlsFiles:
-    """Where this node keeps what proves who it is."""
-    return TlsFiles(pki_dir / "node.crt", pki_dir / "node.key", pki_dir / "ca.crt")
