@@ -1,0 +1,186 @@
+"""Laboratories come and go without a trace, also when they are killed half-way."""
+
+import json
+import os
+import pwd
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from lab_traffic import ECHO, PORT, echoes, running
+
+from openmse.errors import UsageError
+from openmse.lab import cleanup
+from openmse.lab.laboratory import Laboratory, Wanted
+from openmse.lab.topology import Places, Topology
+
+BUILD = """
+import sys
+from openmse.lab.laboratory import Laboratory, Wanted
+Laboratory.up(sys.argv[1], Wanted(is_bare=True), lambda step: print(step, flush=True))
+"""
+
+
+def _host_network() -> list[str]:
+    commands = ("ip -j link", "ip -j address", "ip -j route", "ip -j rule", "nft list ruleset")
+    pictures = []
+    for command in commands:
+        done = subprocess.run(command.split(), capture_output=True, text=True, check=True)
+        pictures.append(done.stdout)
+    return pictures
+
+
+def _traces(name: str) -> list[str]:
+    """Everything on this host that names a laboratory."""
+    traces = [f"netns {entry}" for entry in os.listdir("/run/netns") if entry.startswith(name)]
+    traces += [line for line in Path("/proc/self/mounts").read_text().splitlines() if name in line]
+    loops = subprocess.run(["losetup", "-l", "-n"], capture_output=True, text=True, check=True)
+    traces += [line for line in loops.stdout.splitlines() if name in line]
+    for root in ("/run/openmse-lab", "/var/tmp/openmse-lab"):
+        if os.path.isdir(root):
+            traces += [f"{root}/{entry}" for entry in os.listdir(root) if entry == name]
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            command = Path("/proc", entry, "cmdline").read_text()
+        except OSError:
+            continue
+        if name in command and int(entry) != os.getpid():
+            traces.append(f"process {entry} {command!r}")
+    traces += [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/openmse-lab-{name}-*")]
+    return traces
+
+
+@pytest.mark.root
+def test_a_laboratory_leaves_the_host_as_it_was(lab_name: str) -> None:
+    before = _host_network()
+    laboratory = Laboratory.up(lab_name, Wanted(is_bare=True))
+    assert _host_network() == before
+    assert _traces(lab_name)
+    namespace = laboratory.places.namespace("client")
+    shown = subprocess.run(
+        ["ip", "netns", "exec", namespace, "ip", "-br", "address", "show", "eth0"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "10.10.10.20/24" in shown.stdout
+    laboratory.slow("mse1", delay_ms=10)
+    laboratory.flap("mse1", "mse2")
+    laboratory.down()
+    assert _traces(lab_name) == []
+    assert _host_network() == before
+
+
+@pytest.mark.root
+def test_two_laboratories_do_not_meet(lab_name: str) -> None:
+    other_name = f"{lab_name}-b"
+    try:
+        one = Laboratory.up(lab_name, Wanted(is_bare=True))
+        two = Laboratory.up(other_name, Wanted(is_bare=True, topology=Topology.PAIR_NO_WITNESS))
+        assert list(two.machines) == ["mse1", "mse2", "client"]
+        with running(one, "mse2", ECHO, "10.10.10.12", str(PORT)):
+            assert echoes(one, "mse1", "10.10.10.12")[0] == 1
+            assert echoes(two, "mse1", "10.10.10.12")[0] == 0
+        two.down()
+        assert _traces(other_name) == []
+        assert one.exec("mse1", ["true"]).returncode == 0
+        one.close()
+    finally:
+        cleanup.down(Places.of(other_name))
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("step", ["building the switch", "booting mse1", "booting client"])
+def test_down_after_up_was_killed_half_way(lab_name: str, step: str) -> None:
+    builder = subprocess.Popen(
+        [sys.executable, "-c", BUILD, lab_name], stdout=subprocess.PIPE, text=True
+    )
+    with builder:
+        assert builder.stdout is not None
+        for line in builder.stdout:
+            if line.startswith(step):
+                builder.kill()
+                break
+    assert builder.returncode == -signal.SIGKILL
+    assert cleanup.remains(Places.of(lab_name)) != []
+    with pytest.raises(UsageError, match="already, or what is left of one"):
+        Laboratory.up(lab_name, Wanted(is_bare=True))
+    cleanup.down(Places.of(lab_name))
+    assert _traces(lab_name) == []
+
+
+@pytest.mark.root
+def test_down_without_state_and_with_strangers_inside(lab_name: str) -> None:
+    laboratory = Laboratory.up(lab_name, Wanted(is_bare=True))
+    laboratory.close()
+    namespace = laboratory.places.namespace("mse1")
+    stranger = subprocess.Popen(["ip", "netns", "exec", namespace, "sleep", "1000"])
+    (laboratory.places.run / "lab.json").unlink()
+    cleanup.down(laboratory.places)
+    assert stranger.wait(10) == -signal.SIGKILL
+    assert _traces(lab_name) == []
+    cleanup.down(laboratory.places)
+
+
+@pytest.mark.root
+def test_a_machine_whose_init_was_killed_can_be_switched_on(lab_name: str) -> None:
+    laboratory = Laboratory.up(lab_name, Wanted(is_bare=True))
+    init = laboratory.init_of("mse1")
+    init.kill_and_wait(10)
+    assert laboratory.status()["machines"]["mse1"]["pids"] == {
+        "health-monitor": None,
+        "postgres": None,
+    }
+    laboratory.power_on("mse1")
+    assert laboratory.exec("mse1", ["hostname"]).stdout == "mse1\n"
+    laboratory.close()
+
+
+@pytest.mark.root
+def test_status_has_the_pinned_form(lab_name: str) -> None:
+    laboratory = Laboratory.up(lab_name, Wanted(is_bare=True))
+    picture = json.loads(json.dumps(laboratory.status()))
+    laboratory.close()
+    assert list(picture) == ["name", "machines", "groups"]
+    assert list(picture["machines"]) == ["mse1", "mse2", "witness", "client"]
+    assert picture["machines"]["mse2"] == {
+        "namespace": f"{lab_name}-mse2",
+        "address": "10.10.10.12",
+        "state": None,
+        "role": None,
+        "sync": None,
+        "epoch": None,
+        "pids": {"health-monitor": None, "postgres": None},
+    }
+    assert picture["groups"]["mse1"] == {
+        "virtual_ip": "10.10.10.10",
+        "owner": None,
+        "mode": None,
+        "epoch": None,
+        "client_dsn": None,
+    }
+
+
+@pytest.mark.parametrize("name", ["", "-a", "a_b", "../x", "A", "a" * 32, "a-"])
+def test_names_that_cannot_be_used(name: str) -> None:
+    with pytest.raises(UsageError, match="cannot be the name"):
+        Places.of(name)
+
+
+def test_without_root_it_says_what_is_missing_and_why() -> None:
+    nobody = pwd.getpwnam("nobody").pw_uid
+    source = str(Path(cleanup.__file__).parents[2])
+    if os.geteuid() == 0 and not os.access(source, os.R_OK | os.X_OK):
+        pytest.skip("the source cannot be read by others")
+    done = subprocess.run(
+        [sys.executable, "-c", BUILD, "unused"],
+        user=nobody if os.geteuid() == 0 else None,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
+    )
+    assert done.returncode == 1
+    assert "A laboratory needs root: its machines are network" in done.stderr
