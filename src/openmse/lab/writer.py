@@ -254,7 +254,8 @@ async def _until_told(work: Callable[[], Coroutine[None, None, None]]) -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m openmse.lab.writer")
-    parser.add_argument("role", choices=("create", "writer", "reader", "ordinary", "dump"))
+    roles = ("create", "writer", "reader", "ordinary", "dump", "tpcb")
+    parser.add_argument("role", choices=roles)
     parser.add_argument("--conninfo-file", type=Path, required=True)
     parser.add_argument("--ledger", type=Path)
     parser.add_argument("--run", default="run")
@@ -298,12 +299,26 @@ def _dump(conninfo: str, run: str) -> None:
             print(number, serial)
 
 
+def _sum_pgbench(conninfo: str) -> None:
+    """Print the sums that TPC-B keeps equal."""
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        row = connection.execute(
+            "SELECT (SELECT sum(abalance) FROM pgbench_accounts),"
+            " (SELECT sum(tbalance) FROM pgbench_tellers),"
+            " (SELECT sum(bbalance) FROM pgbench_branches),"
+            " (SELECT coalesce(sum(delta), 0) FROM pgbench_history)"
+        ).fetchone()
+        print(*(row or ()))
+
+
 def main() -> None:
     """Run one role until told to stop."""
     options = _arguments()
     conninfo = options.conninfo_file.read_text().strip()
     if options.role == "create":
         return _create(conninfo)
+    if options.role == "tpcb":
+        return _sum_pgbench(conninfo)
     if options.role == "dump":
         return _dump(conninfo, options.run)
     ledger = Ledger(options.ledger)
