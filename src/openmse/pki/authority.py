@@ -21,6 +21,8 @@ from openmse.pki.renewal import AUTHORITY_LIFETIME_S, LEAF_LIFETIME_S
 
 REPLICATION_USER = "openmse_replication"
 """The name PostgreSQL takes from the replication certificate."""
+_COMMON_NAMES = {Role.REPLICATION: REPLICATION_USER, Role.WITNESS: "openmse witness"}
+"""A client that finds no host name in a certificate compares this one: so it must not be one."""
 _VALID_FROM = datetime(1970, 1, 2, tzinfo=UTC)
 """A machine whose clock's battery is dead starts here; its certificates shall work there too."""
 
@@ -123,12 +125,12 @@ class Authority:
         """A certificate (PEM) for the key in ``request_pem`` and the names in ``subject``.
 
         What the request says of names is ignored: a witness may not become a node, nor a
-        replication client, by asking. Raises PeerError where the request is not sound.
+        replication client, by asking. Only a node's certificate carries host names and
+        addresses: with another's nobody can pose as the database. Raises PeerError where the request is not sound.
         """
         key = _request_key(load_request(request_pem))
-        identity = subject.identity
-        is_replication = identity.role is Role.REPLICATION
-        common_name = REPLICATION_USER if is_replication else identity.id
+        is_replication = subject.identity.role is Role.REPLICATION
+        common_name = _COMMON_NAMES.get(subject.identity.role, subject.identity.id)
         until = (now or datetime.now(UTC)) + timedelta(seconds=LEAF_LIFETIME_S)
         until = min(until, self._certificate.not_valid_after_utc)
         usages = [ExtendedKeyUsageOID.CLIENT_AUTH]
@@ -211,6 +213,8 @@ def _sign(
 
 def _alternative_names(subject: Subject) -> x509.SubjectAlternativeName:
     general: list[x509.GeneralName] = [x509.UniformResourceIdentifier(subject.identity.uri)]
+    if subject.identity.role is not Role.NODE:
+        return x509.SubjectAlternativeName(general)
     general += [x509.DNSName(name) for name in _unique((subject.identity.id, *subject.names))]
     for address in _unique(subject.addresses):
         general.append(x509.IPAddress(ipaddress.ip_address(address)))

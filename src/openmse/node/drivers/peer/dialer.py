@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Callable
 
 from openmse.node.drivers.peer.link import Link, tune
-from openmse.node.drivers.peer.sockets import IP_BIND_ADDRESS_NO_PORT, Address, open_socket
+from openmse.sockets import IP_BIND_ADDRESS_NO_PORT, Address, open_socket
 
 BACKOFF_FIRST_S = 0.05
 BACKOFF_MAX_S = 0.25

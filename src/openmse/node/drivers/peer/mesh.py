@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 from openmse.errors import PeerError
 from openmse.node.drivers.peer.dialer import Dialer
 from openmse.node.drivers.peer.link import Greeting, Link
-from openmse.node.drivers.peer.sockets import Address, bind, open_socket
+from openmse.sockets import Address, bind, open_socket
 from openmse.node.drivers.peer.tls import (
     TlsFiles,
     client_context,

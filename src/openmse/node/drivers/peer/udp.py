@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from openmse.errors import NetworkError, PeerError
-from openmse.node.drivers.peer.sockets import Address, bind, open_socket
+from openmse.sockets import Address, bind, open_socket
 from openmse.wire.datagrams import (
     MAX_DATAGRAM_BYTES,
     TOKEN_BYTES,

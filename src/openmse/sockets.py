@@ -1,4 +1,4 @@
-"""Sockets made the same way for both transports, and their failures in words."""
+"""Sockets made the same way by every transport, and their failures in words."""
 
 import errno
 import socket
