@@ -1,0 +1,201 @@
+"""The all-seeing observer: what is chosen in truth, what was acknowledged, what was removed.
+
+It sees disks and wires, never what a core believes; so it also finds a core that believes wrongly.
+"""
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from openmse.ha.invariants import (
+    Acknowledgement,
+    Chosen,
+    Holder,
+    Promotion,
+    Removal,
+    Violation,
+    Write,
+    acknowledgement_faults,
+    describe,
+    holds,
+    newest,
+    removal_faults,
+)
+from openmse.ha.values import Ballot, Config, Lineage, Mode, Record, Release
+
+KEPT = 24
+"""Attempts remembered; older ones can no longer become chosen."""
+
+Member = tuple[str, str]
+"""(voter id, incarnation): which memory accepted."""
+
+
+class Attempt(Struct, frozen=True):
+    """A ballot with its value, and who has it on disk."""
+
+    ballot: Ballot
+    value: Config
+    parent: Config | None
+    members: tuple[Member, ...] = ()
+
+
+class History(Struct, frozen=True):
+    """What has happened so far, as far as a later judgement can need it."""
+
+    attempts: tuple[Attempt, ...] = ()
+    chosen: tuple[Chosen, ...] = ()
+    acknowledged: tuple[Write, ...] = ()
+    promotions: tuple[Promotion, ...] = ()
+    releases: tuple[Release, ...] = ()
+    amnesic: tuple[str, ...] = ()
+    """Voters whose disk was lost or went back, not admitted again yet."""
+    emptied: tuple[str, ...] = ()
+    """Those of them that know it themselves: they came back with a new incarnation."""
+    forces: int = 0
+    """How many takeovers operators have forced, or fencing agents confirmed."""
+    is_peer_excused: bool = False
+    faults: tuple[Violation, ...] = ()
+
+    @property
+    def newest(self) -> Chosen:
+        """The newest chosen config; there always is one."""
+        last = newest(self.chosen)
+        assert last is not None
+        return last
+
+    def is_chosen(self, config: Config | None) -> bool:
+        """Whether this config is chosen in truth."""
+        return config is not None and any(one.config == config for one in self.chosen)
+
+
+def proposed(history: History, ballot: Ballot, value: Config, parent: Config | None) -> History:
+    """A ballot's value left its proposer."""
+    if any(a.ballot == ballot for a in history.attempts):
+        return history
+    return replace(history, attempts=(*history.attempts, Attempt(ballot, value, parent)))
+
+
+def persisted(
+    history: History, before: Record, record: Record, wal: tuple[int, ...] = ()
+) -> History:
+    """A voter has written its record: count its vote, and check what it claims to know."""
+    if record.accepted != before.accepted and record.value is not None:
+        if not _is_learned(history, record):
+            history = _voted(history, record, before, wal)
+    if record.released is not None and record.released not in history.releases:
+        history = replace(history, releases=(*history.releases, record.released))
+    if record.known is not None and record.known != before.known:
+        if not history.is_chosen(record.known):
+            rule = "I10" if history.amnesic else "I3"
+            sentence = f"{record.me} takes {describe(record.known)} for chosen; it is not."
+            history = blame(history, Violation(rule, sentence))
+    return history
+
+
+def _is_learned(history: History, record: Record) -> bool:
+    """Whether the record took a value over as chosen, as against voting for it."""
+    if record.parent is not None or record.chosen < record.accepted:
+        return False
+    is_proposed = any(a.ballot == record.accepted for a in history.attempts)
+    return is_proposed or record.accepted.voter != record.me
+
+
+def _voted(history: History, record: Record, before: Record, wal: tuple[int, ...]) -> History:
+    assert record.value is not None
+    parent = record.parent or (before.known if record.value != before.known else None)
+    history = proposed(history, record.accepted, record.value, parent)
+    member = (record.me, record.incarnation)
+    index = next(i for i, a in enumerate(history.attempts) if a.ballot == record.accepted)
+    attempt = history.attempts[index]
+    if member in attempt.members:
+        return history
+    after = replace(attempt, members=(*attempt.members, member))
+    is_admitted = any((v.id, v.incarnation) == member for v in attempt.value.voters)
+    if record.me in history.amnesic and not (record.me in history.emptied and is_admitted):
+        # Its vote is void; a core that counts it takes something for chosen that is not.
+        return history
+    attempts = (*history.attempts[:index], after, *history.attempts[index + 1 :])
+    history = replace(history, attempts=attempts[-KEPT:])
+    return _choose(history, after, wal) if is_chosen_by(after) else history
+
+
+def is_chosen_by(attempt: Attempt) -> bool:
+    """§2.1: a quorum of the value, and of what it replaces (but for a forced term)."""
+    value, parent = attempt.value, attempt.parent
+    if not _quorum(value, attempt.members):
+        return False
+    return parent is None or value.term > parent.term or _quorum(parent, attempt.members)
+
+
+def _quorum(config: Config, members: tuple[Member, ...]) -> bool:
+    if config.mode is not Mode.SYNC:
+        return any((v.id, v.incarnation) in members for v in config.voters if v.id == config.owner)
+    present = sum(1 for v in config.voters if (v.id, v.incarnation) in members)
+    return 2 * present > len(config.voters)
+
+
+def _choose(history: History, attempt: Attempt, wal: tuple[int, ...]) -> History:
+    value, parent = attempt.value, attempt.parent
+    if history.is_chosen(value):
+        return history
+    is_forced = parent is not None and value.term > parent.term
+    if is_forced:
+        if history.forces == 0:
+            history = blame(
+                history, Violation("I11", f"{describe(value)} was chosen; nobody forced it.")
+            )
+        history = replace(
+            history, acknowledged=tuple(w for w in history.acknowledged if holds(wal, w))
+        )
+    release = parent is not None and Release(parent.owner, *parent.version) in history.releases
+    one = Chosen(value, parent, release, is_forced)
+    new = {v.id for v in value.voters if (v.id, v.incarnation) not in _members(parent)}
+    return replace(
+        history,
+        chosen=(*history.chosen, one),
+        amnesic=tuple(a for a in history.amnesic if a not in new),
+        emptied=tuple(a for a in history.emptied if a not in new),
+        is_peer_excused=history.is_peer_excused and value.mode is not Mode.ALONE,
+    )
+
+
+def _members(parent: Config | None) -> set[Member]:
+    return {(v.id, v.incarnation) for v in parent.voters} if parent is not None else set()
+
+
+def acknowledged(history: History, one: Acknowledgement, known: Config | None) -> History:
+    """A client was told that its commit is safe; not counted under a superseded term."""
+    last = history.newest.config
+    if known is not None and known.term < last.term:
+        return history
+    for fault in acknowledgement_faults(one):
+        history = blame(history, fault)
+    return replace(history, acknowledged=(*history.acknowledged, one.write))
+
+
+def removed(history: History, one: Removal) -> History:
+    """A node's log was replaced by another's."""
+    for fault in removal_faults(one, history.acknowledged):
+        history = blame(history, fault)
+    return history
+
+
+def promoted(history: History, node: str, lineage: Lineage) -> History:
+    """A standby became a primary."""
+    return replace(history, promotions=(*history.promotions, Promotion(node, lineage)))
+
+
+def disk_changed(
+    history: History, voter: str, holders: tuple[Holder, ...], *, is_emptied: bool
+) -> History:
+    """A disk was lost or went back in time: what no disk holds any more cannot be asked for."""
+    amnesic = history.amnesic if voter in history.amnesic else (*history.amnesic, voter)
+    kept = tuple(w for w in history.acknowledged if any(holds(holder.wal, w) for holder in holders))
+    emptied = tuple(a for a in history.emptied if a != voter) + ((voter,) if is_emptied else ())
+    return replace(
+        history, amnesic=amnesic, emptied=emptied, acknowledged=kept, is_peer_excused=True
+    )
+
+
+def blame(history: History, fault: Violation) -> History:
+    """Note a broken rule."""
+    return replace(history, faults=(*history.faults, fault))

@@ -1,0 +1,174 @@
+"""The seeded simulator: random faults for a while, then everything is healed and must come back.
+
+A run is its seed. Safety is judged after every event; after the healing a healthy SYNC (PINNED in a
+pair without a witness) must be reached within a bound and stay: no ping-pong.
+"""
+
+from random import Random
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from openmse.ha import events as ev
+from openmse.ha.invariants import describe, is_healthy_sync, owner_changes
+from openmse.ha.values import SECOND, Mode, NoWitnessMode, Settings
+from openmse.lab.exploration import start
+from openmse.lab.exploration.troubles import Troubles
+from openmse.lab.exploration.virtual import Virtual
+
+SETTLE_NS = 30 * SECOND
+"""How long the pair may take to come up at the start of a run."""
+HEALED_NS = 150 * SECOND
+"""Bound of the liveness phase: the longest chain of waits (boot patience, flapping, ladder)."""
+STEADY_NS = 6 * SECOND
+"""For how long the healthy state must hold at the end."""
+
+
+class Outcome(Struct, frozen=True):
+    """How one run ended."""
+
+    seed: int
+    rule: str = ""
+    """The rule that was broken; '' for none."""
+    sentence: str = ""
+    virtual_ns: int = 0
+    steps: int = 0
+    acknowledged: int = 0
+    owner_changes: int = 0
+    trace: tuple[str, ...] = ()
+
+
+class Plan(Struct, frozen=True):
+    """What a seed decides first: the shape of the run."""
+
+    has_witness: bool
+    settings: Settings
+    safety_ns: int
+    pace_ns: int
+    """Mean time between two troubles."""
+    loss: float
+
+
+def plan_of(rng: Random) -> Plan:
+    """Draw the shape of a run."""
+    has_witness = rng.random() < 0.85
+    wait = rng.choice((2, 2, 2, 3, 5)) * SECOND
+    no_witness = rng.choice((NoWitnessMode.MANUAL, NoWitnessMode.FENCING))
+    settings = Settings(
+        failover_wait_ns=wait, boot_patience_ns=5 * SECOND, no_witness_mode=no_witness
+    )
+    is_long = rng.random() < 0.1
+    return Plan(
+        has_witness,
+        settings,
+        (90 if is_long else rng.randint(8, 25)) * SECOND,
+        rng.choice((800, 2000, 4000)) * SECOND // 1000,
+        rng.choice((0.0, 0.0, 0.02, 0.1, 0.25)),
+    )
+
+
+def build(seed: int, planted: frozenset[str] = frozenset(), *, keep_trace: bool = False) -> Virtual:
+    """The world of a seed, at its start."""
+    rng = Random(seed)
+    plan = plan_of(rng)
+    mode = Mode.SYNC if plan.has_witness else Mode.PINNED
+    made = start.machines(mode, plan.settings, has_witness=plan.has_witness)
+    past = start.history(mode, plan.settings, has_witness=plan.has_witness)
+    world = Virtual(made, past, rng)
+    world.planted = planted
+    if keep_trace:
+        world.trace = []
+    return world
+
+
+def run(seed: int, planted: frozenset[str] = frozenset(), *, keep_trace: bool = False) -> Outcome:
+    """Play one seed to its end."""
+    world = build(seed, planted, keep_trace=keep_trace)
+    plan = plan_of(Random(seed))
+    try:
+        return _play(seed, world, plan)
+    except AssertionError as error:
+        return _outcome(seed, world, "assertion", f"The core contradicts itself: {error!r}")
+
+
+def _play(seed: int, world: Virtual, plan: Plan) -> Outcome:
+    for m in world.machines.values():
+        world.at(world.rng.randrange(SECOND), lambda m=m: world.power_on(m))  # type: ignore[misc]
+    world.live()
+    if not _run_until_healthy(world, SETTLE_NS):
+        return _broken(seed, world, "L2: the pair did not come up")
+    troubles = Troubles(world, plan.pace_ns)
+    world.loss = plan.loss
+    troubles.begin()
+    if not world.run(world.now + plan.safety_ns):
+        return _broken(seed, world, "")
+    troubles.heal()
+    world.loss = 0.0
+    if not _run_until_healthy(world, HEALED_NS):
+        return _broken(seed, world, "L3: no healthy pair after the healing")
+    changes = owner_changes(world.history.chosen)
+    if not world.run(world.now + STEADY_NS):
+        return _broken(seed, world, "")
+    if owner_changes(world.history.chosen) != changes:
+        return _broken(seed, world, "L4: the owner changed again though nothing was wrong")
+    if not is_healthy_sync(world.picture()):
+        return _broken(seed, world, "L4: the healthy state did not last")
+    return _outcome(seed, world, "", "")
+
+
+def _run_until_healthy(world: Virtual, bound_ns: int) -> bool:
+    end = world.now + bound_ns
+    while world.now < end:
+        if not world.run(world.now + SECOND // 4):
+            return False
+        if is_healthy_sync(world.picture()) and not world.found:
+            return True
+    return False
+
+
+def _broken(seed: int, world: Virtual, liveness: str) -> Outcome:
+    if world.found:
+        first = world.found[0]
+        return _outcome(seed, world, first.rule, first.sentence)
+    rule, _, _ = liveness.partition(":")
+    return _outcome(seed, world, rule, f"{liveness}: {summary(world)}")
+
+
+def _outcome(seed: int, world: Virtual, rule: str, sentence: str) -> Outcome:
+    return Outcome(
+        seed,
+        rule,
+        sentence,
+        world.now,
+        world.steps,
+        len(world.history.acknowledged),
+        owner_changes(world.history.chosen),
+        tuple(world.trace or ()),
+    )
+
+
+def summary(world: Virtual) -> str:
+    """Where everything stands, in a line."""
+    parts = [describe(world.history.newest.config)]
+    for m in world.nodes():
+        known = m.record.known
+        parts.append(
+            f"{m.id}: knows {describe(known) if known else 'nothing'}, database "
+            f"{m.data.role.value} {m.data.process.value} {m.data.op or ''} {len(m.data.wal)}"
+            f"{'' if m.data.is_complete else ' incomplete'}"
+            f"{' answering' if world.is_answering(m) else ''}"
+        )
+    return "; ".join(parts)
+
+
+def restart_after_force(world: Virtual) -> None:
+    """What an operator does when the last config's owner has lost its memory: a forced takeover."""
+    last = world.history.newest.config
+    if last.mode is Mode.SYNC or last.owner not in world.history.amnesic:
+        return
+    survivor = next((m for m in world.nodes() if m.id != last.owner), None)
+    if survivor is not None and survivor.data.is_complete:
+        world.command(survivor, ev.ForceTakeover("simulator"))
+
+
+__all__ = ["Outcome", "build", "replace", "restart_after_force", "run"]

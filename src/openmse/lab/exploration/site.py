@@ -1,0 +1,312 @@
+"""The core at work in the model: events in, effects performed; life and death of processes.
+
+What goes wrong is said here as actions (``power_off``, ``kill_monitor``, ``lose_disk`` ...); when,
+is for the explorer and the simulator.
+"""
+
+from msgspec.structs import replace
+
+from openmse.ha import effects as fx
+from openmse.ha import events as ev
+from openmse.ha import node as core
+from openmse.ha import witness as witness_core
+from openmse.ha.invariants import effect_faults
+from openmse.ha.local import DbProcess, DbRole, DbWanted, NetView, NetWanted
+from openmse.ha.messages import DATAGRAMS, Accept, Message
+from openmse.ha.values import FOREVER, MILLISECOND, Instant, Record
+from openmse.lab.exploration import database as db
+from openmse.lab.exploration import observer
+from openmse.lab.exploration.database import Data
+from openmse.lab.exploration.lanes import Lanes
+from openmse.lab.exploration.world import Machine
+
+LEAST_ARMING_NS = 50 * MILLISECOND
+
+
+class Site(Lanes):
+    """A world in which the production core runs, and in which things break."""
+
+    # -- the core ---------------------------------------------------------------------------
+    def feed(self, m: Machine, event: ev.Event) -> None:
+        """Give one event to a node's core, and perform what it asks for; then what follows."""
+        self.queue.append((m.id, event))
+        if len(self.queue) > 1:
+            return
+        while self.queue:
+            key, one = self.queue[0]
+            self._step(self.machines[key], one)
+            self.queue.popleft()
+
+    def _step(self, m: Machine, event: ev.Event) -> None:
+        if m.node is None or not m.runs or m.is_frozen:
+            return
+        m.node, effects = core.step(m.node, event)
+        if self.trace is not None and not isinstance(event, ev.Ticked):
+            self.say(f"{m.id} < {event}")
+        if effects:
+            for fault in effect_faults(m.node, effects):
+                self.history = observer.blame(self.history, fault)
+            self.perform(m, effects, self.clock(m))
+
+    def perform(self, m: Machine, effects: tuple[fx.Effect, ...], decided_at: Instant) -> None:
+        """Perform a batch in order."""
+        for effect in effects:
+            if self.trace is not None:
+                self.say(f"{m.id} > {effect}")
+            self.perform_one(m, effect, decided_at)
+
+    def perform_one(self, m: Machine, effect: fx.Effect, decided_at: Instant) -> None:
+        """Perform one effect."""
+        match effect:
+            case fx.Persist(record):
+                self.persist(m, record)
+            case fx.Send(to, message):
+                if isinstance(message, Accept):
+                    self.history = observer.proposed(
+                        self.history, message.ballot, message.value, message.parent
+                    )
+                self.post(m.id, to, message)
+            case fx.SetLease(until):
+                self.arm(m, until, decided_at)
+            case fx.WantDb(wanted):
+                m.db_wanted = wanted
+                self.lane(m)
+            case fx.WantNet(wanted_net):
+                m.net_wanted = wanted_net
+                self.net_lane(m)
+            case fx.Checkpoint(operation):
+                self.feed(m, ev.CheckpointDone(self.clock(m), operation))
+            case fx.Fence(peer):
+                self.fence(m, self.machines[peer])
+            case fx.Answer(key, is_done, _):
+                self.answers = (*self.answers[-3:], (key, is_done))
+            case fx.Exit():
+                self.kill_monitor(m)
+            case fx.Reincarnate():
+                self.reincarnate(m)
+            case _:
+                pass
+
+    def persist(self, m: Machine, record: Record) -> None:
+        """The record reaches the disk."""
+        before, m.record = m.record, record
+        self.history = observer.persisted(self.history, before, record, m.data.wal)
+
+    def arm(self, m: Machine, until: Instant, decided_at: Instant) -> None:
+        """Set the kernel lease as the driver does: never late, never for less than 50 ms."""
+        now = self.clock(m)
+        if until >= FOREVER:
+            m.lease = until
+            return
+        if "late_arming" in self.planted:
+            until = Instant(until + now - decided_at)  # the timeout was computed before
+        if until - now < LEAST_ARMING_NS:
+            m.lease = Instant(0)
+            if until > 0:
+                self.feed(m, ev.LeaseLapsed(now))
+            return
+        m.lease = Instant(until + (1_000 * MILLISECOND if "soft_lease" in self.planted else 0))
+
+    # -- processes --------------------------------------------------------------------------
+    def kill_monitor(self, m: Machine) -> None:
+        """The health monitor (or the witness) dies; what it started runs on."""
+        if m.node is None and m.group is None:
+            return
+        self.say(f"{m.id} process dies")
+        m.node = m.group = None
+        m.is_frozen = False
+        m.db_wanted, m.db_sent, m.net_sent = None, None, None
+        m.inbox, m.due, m.links = (), (), ()
+        if m.data.op is not None and m.data.op not in db.SURVIVES_MONITOR:
+            m.data = replace(m.data, op=None)
+        for other in self.machines.values():
+            if other is not m and self.is_linked(m.id, other.id, "tls"):
+                self.link(other, m.id, is_up=False, was_reset=True)
+
+    def start_monitor(self, m: Machine, *, is_boot: bool = False) -> None:
+        """The process starts, as the guard or the machine's boot does, and adopts what runs."""
+        if not m.runs or m.node is not None or m.group is not None:
+            return
+        self.say(f"{m.id} process starts")
+        record = replace(m.record, boot=m.record.boot + 1)
+        m.record = record
+        now = self.clock(m)
+        if m.is_witness:
+            m.group = witness_core.start(record, now)
+        else:
+            view = db.view_of(m.data, DbWanted(), m.signed_at)
+            others = [o for o in self.machines.values() if o is not m]
+            peer = next((o.id for o in others if not o.is_witness), "")
+            witness = next((o.id for o in others if o.is_witness), "")
+            m.node = core.boot(
+                record,
+                now=now,
+                is_machine_boot=is_boot,
+                db=view,
+                net=m.net,
+                peer=peer,
+                witness=witness,
+            )
+            m.db_sent, m.net_sent = view, m.net
+        for other in self.machines.values():
+            if other is not m and self.is_linked(m.id, other.id, "tls"):
+                if other.node is not None or other.group is not None:
+                    self.link(m, other.id, is_up=True)
+                    self.link(other, m.id, is_up=True)
+        if m.node is not None:
+            self.feed(m, ev.Ticked(now))
+
+    def link(self, m: Machine, party: str, *, is_up: bool, was_reset: bool = False) -> None:
+        """A TLS connection came up or went, as this node notices."""
+        if m.node is None or (party in m.links) == is_up:
+            return
+        m.links = (*m.links, party) if is_up else tuple(p for p in m.links if p != party)
+        self.feed(m, ev.LinkChanged(self.clock(m), party, is_up, was_reset))
+
+    def freeze_monitor(self, m: Machine) -> None:
+        """The health monitor is stopped; kernel and PostgreSQL go on."""
+        m.is_frozen = True
+        self.say(f"{m.id} process frozen")
+
+    def thaw_monitor(self, m: Machine) -> None:
+        """It goes on where it was: first the rest of its batch, then what has piled up."""
+        if not m.is_frozen:
+            return
+        m.is_frozen = False
+        self.say(f"{m.id} process thawed")
+        due, m.due = m.due, ()
+        self.perform(m, due, m.due_at)
+        messages, m.inbox = m.inbox, ()
+        for message in messages:
+            self.receive(m, message)
+        self.tell(m)
+        self.feed(m, ev.Ticked(self.clock(m)))
+
+    def reincarnate(self, m: Machine) -> None:
+        """Begin anew with a new incarnation and an empty record; the data stays."""
+        self.say(f"{m.id} begins anew")
+        self.kill_monitor(m)
+        self.new_incarnation(m)
+
+    def new_incarnation(self, m: Machine) -> None:
+        """An empty record under a name of memory that nobody knows."""
+        self.serial += 1
+        m.record = Record(me=m.id, incarnation=f"{m.id}-{self.serial}", boot=1)
+        if m.id not in self.history.emptied:
+            self.history = replace(self.history, emptied=(*self.history.emptied, m.id))
+
+    # -- machines ---------------------------------------------------------------------------
+    def power_off(self, m: Machine) -> None:
+        """The machine loses power: no packet leaves, disks stay."""
+        if not m.is_on:
+            return
+        self.say(f"{m.id} power off")
+        m.is_on = m.is_paused = m.is_frozen = False
+        m.node = m.group = None
+        m.db_wanted, m.db_sent, m.net_sent = None, None, None
+        m.inbox, m.due, m.links = (), (), ()
+        m.net, m.net_wanted, m.lease = NetView(), NetWanted(), Instant(0)
+        m.data = db.crash(m.data)
+
+    def power_on(self, m: Machine) -> None:
+        """The machine boots."""
+        if m.is_on:
+            return
+        self.say(f"{m.id} power on")
+        m.is_on = True
+        for other in self.machines.values():
+            if other is not m:
+                self.link(other, m.id, is_up=False)
+        if not m.is_witness:
+            self.disconnect(m)
+            self.disconnect(self.peer(m))
+        self.start_monitor(m, is_boot=True)
+
+    def fence(self, m: Machine, target: Machine) -> None:
+        """The fencing agent switches the peer off, and confirms."""
+        self.power_off(target)
+        self.history = replace(self.history, forces=self.history.forces + 1)
+        self.feed(m, ev.FencingAnswered(self.clock(m), True))
+
+    def pause(self, m: Machine) -> None:
+        """The virtual machine stands still, clocks included."""
+        if m.runs:
+            self.say(f"{m.id} paused")
+            m.is_paused = True
+            m.paused_lease = m.lease
+
+    def resume(self, m: Machine) -> None:
+        """It goes on; the first act of a health monitor is a renewal."""
+        if m.is_paused:
+            self.say(f"{m.id} resumed")
+            m.is_paused = False
+            self.tell(m)
+            self.feed(m, ev.Ticked(self.clock(m)))
+
+    def crash_database(self, m: Machine) -> None:
+        """PostgreSQL is killed; with ``restart_after_crash=off`` it stays down."""
+        if m.data.process is not DbProcess.DOWN:
+            self.say(f"{m.id} database killed")
+            self.drop(m)
+            self.lane(m)
+
+    def lose_disk(self, m: Machine) -> None:
+        """The disk is replaced by an empty one while the machine is off."""
+        assert not m.is_on
+        self.say(f"{m.id} lost its disk")
+        m.data = Data(role=DbRole.DOWN, is_complete=False)
+        self._disk_changed(m, is_emptied=True)
+        self.new_incarnation(m)
+
+    def restore_disk(self, m: Machine, record: Record, data: Data) -> None:
+        """The disk goes back to an older state while the machine is off."""
+        assert not m.is_on
+        self.say(f"{m.id} disk restored to an older state")
+        m.record, m.data = record, db.crash(data)
+        self._disk_changed(m, is_emptied=False)
+
+    def _disk_changed(self, m: Machine, *, is_emptied: bool) -> None:
+        holders = self.picture().holders
+        self.history = observer.disk_changed(self.history, m.id, holders, is_emptied=is_emptied)
+
+    # -- traffic ----------------------------------------------------------------------------
+    def receive(self, m: Machine, message: Message) -> None:
+        """A message arrives at a machine."""
+        if not m.runs:
+            return
+        if m.is_frozen:
+            m.inbox = (*m.inbox[-40:], message)
+        elif m.group is not None:
+            m.group, effects = witness_core.step(m.group, message, self.clock(m))
+            self.perform(m, effects, self.clock(m))
+        elif m.node is not None:
+            self.feed(m, ev.Received(self.clock(m), message))
+
+    def kind_of(self, message: Message) -> str:
+        """Which connection a message travels on."""
+        return "udp" if isinstance(message, DATAGRAMS) else "tls"
+
+    def command(self, m: Machine, command: ev.Command) -> None:
+        """An operator asks a node for something."""
+        if m.node is None or not m.runs or m.is_frozen:
+            return
+        if isinstance(command, ev.ForceTakeover):
+            self.history = replace(self.history, forces=self.history.forces + 1)
+        self.serial += 1
+        self.say(f"operator to {m.id}: {command}")
+        self.feed(m, ev.Commanded(self.clock(m), f"c{self.serial}", command))
+
+    def write(self, m: Machine) -> bool:
+        """A client commits a row through this machine; False if it cannot."""
+        if not self.is_serving(m):
+            return False
+        entry = self.entry(m.data.lineage)
+        wal = (*m.data.wal, entry)
+        write = (len(wal), entry)
+        m.data = replace(m.data, wal=wal)
+        if m.data.flag:
+            m.data = replace(m.data, waiting=(*m.data.waiting, write))
+        else:
+            self.acknowledge(m, write, by_peer=False)
+        self.notify(m)
+        return True

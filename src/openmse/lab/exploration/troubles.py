@@ -1,0 +1,272 @@
+"""What goes wrong in a simulated run, when, and for how long; and how it is all put right."""
+
+from collections.abc import Callable
+
+from openmse.ha import events as ev
+from openmse.ha.values import SECOND, Mode, Record
+from openmse.lab.exploration.database import Data
+from openmse.lab.exploration.virtual import MS, Virtual
+from openmse.lab.exploration.world import KINDS, Machine
+
+
+class Troubles:
+    """Strikes a world at random until ``heal``."""
+
+    def __init__(self, world: Virtual, pace_ns: int) -> None:
+        self.world = world
+        self.rng = world.rng
+        self.pace_ns = pace_ns
+        self.is_over = False
+        self.hold_until = 0
+        self.disk_losses = 1
+        self.forced = 0
+        self.snapshots: dict[str, tuple[Record, Data]] = {}
+        self.kinds: list[tuple[int, Callable[[], None]]] = [
+            (6, self.power),
+            (6, self.cut),
+            (4, self.isolate),
+            (2, self.cut_kind),
+            (4, self.kill_monitor),
+            (4, self.freeze),
+            (5, self.kill_database),
+            (2, self.sicken),
+            (2, self.pause),
+            (3, self.slow),
+            (3, self.freeze_checkpointer),
+            (3, self.switchover),
+            (2, self.strike_batch),
+            (1, self.lose_disk),
+            (1, self.restore_disk),
+            (1, self.stop_node),
+            (1, self.maintenance),
+            (1, self.blackout),
+        ]
+
+    def begin(self) -> None:
+        """The first trouble comes soon."""
+        self._next()
+        self.world.at(self.rng.randrange(4 * SECOND), self._snapshot)
+
+    def _snapshot(self) -> None:
+        m = self.rng.choice(list(self.world.machines.values()))
+        self.snapshots[m.id] = (m.record, m.data)
+
+    def _next(self) -> None:
+        delay = int(self.rng.expovariate(1 / self.pace_ns)) + 5 * MS
+        self.world.at(delay, self._strike)
+
+    def _strike(self) -> None:
+        if self.is_over:
+            return
+        if self.world.now >= self.hold_until:
+            weights = [w for w, _ in self.kinds]
+            kind = self.rng.choices([k for _, k in self.kinds], weights)[0]
+            kind()
+        self._next()
+
+    def _span(self, most_s: int = 12) -> int:
+        """For how long: mostly short, sometimes long."""
+        return int(self.rng.expovariate(1 / 2.5) * SECOND) % (most_s * SECOND) + 20 * MS
+
+    def _any(self) -> Machine:
+        return self.rng.choice(list(self.world.machines.values()))
+
+    def _node(self) -> Machine:
+        return self.rng.choice(self.world.nodes())
+
+    def _later(self, action: Callable[[], None], most_s: int = 12) -> None:
+        self.world.at(self._span(most_s), action)
+
+    # -- kinds ------------------------------------------------------------------------------
+    def power(self) -> None:
+        """A machine loses power, and gets it back."""
+        m = self._any()
+        self.world.power_off(m)
+        self._later(lambda: self.world.power_on(m), 20)
+
+    def blackout(self) -> None:
+        """All machines lose power at once."""
+        for m in list(self.world.machines.values()):
+            self.world.power_off(m)
+            self._later(lambda m=m: self.world.power_on(m))  # type: ignore[misc]
+
+    def cut(self) -> None:
+        """A pair of machines is cut, perhaps one way only."""
+        one, other = self.rng.sample(list(self.world.machines), 2)
+        self.world.cut(one, other, KINDS, both=self.rng.random() < 0.6)
+        self._later(lambda: self.world.mend(one, other))
+
+    def isolate(self) -> None:
+        """A machine is cut from all others."""
+        m = self._any()
+        others = [i for i in self.world.machines if i != m.id]
+        for other in others:
+            self.world.cut(m.id, other, KINDS, both=True)
+            self._later(lambda other=other: self.world.mend(m.id, other))  # type: ignore[misc]
+
+    def cut_kind(self) -> None:
+        """Only heartbeats, only the register, or only replication is cut."""
+        one, other = self.rng.sample(list(self.world.machines), 2)
+        kind = self.rng.choice(KINDS)
+        self.world.cut(one, other, (kind,), both=self.rng.random() < 0.6)
+        self._later(lambda: self.world.mend(one, other))
+
+    def kill_monitor(self) -> None:
+        """The health monitor or the witness dies; the guard restarts it."""
+        self.world.kill_monitor(self._any())
+
+    def freeze(self) -> None:
+        """The health monitor stands still."""
+        m = self._any()
+        if m.node is not None or m.group is not None:
+            self.world.freeze_monitor(m)
+            self._later(lambda: self.world.thaw_monitor(m))
+
+    def strike_batch(self) -> None:
+        """The health monitor dies or freezes in the midst of a batch of effects."""
+        m = self._node()
+        what = self.rng.choice(("freeze", "kill"))
+        self.world.strikes[m.id] = (self.rng.randint(1, 12), what)
+        if what == "freeze":
+            self._later(lambda: self.world.thaw_monitor(m))
+
+    def kill_database(self) -> None:
+        """PostgreSQL is killed."""
+        self.world.crash_database(self._node())
+
+    def sicken(self) -> None:
+        """PostgreSQL is stopped by a signal, or its disk is full."""
+        m = self._node()
+        self._sick(m, is_sick=True)
+        self._later(lambda: self._sick(m, is_sick=False))
+
+    def _sick(self, m: Machine, *, is_sick: bool) -> None:
+        from msgspec.structs import replace
+
+        if m.data.is_up:
+            m.data = replace(m.data, is_sick=is_sick)
+            self.world.notify(m)
+
+    def pause(self) -> None:
+        """A virtual machine stands still, clocks and all."""
+        m = self._any()
+        self.world.pause(m)
+        self._later(lambda: self.world.resume(m))
+
+    def slow(self) -> None:
+        """Everything on the machines takes long for a while."""
+        self.world.slow_share = 0.6
+        self._later(self._quick)
+
+    def _quick(self) -> None:
+        self.world.slow_share = 0.1
+
+    def freeze_checkpointer(self) -> None:
+        """The checkpointer of one PostgreSQL stands still."""
+        m = self._node()
+        self.world.is_checkpointer_frozen[m.id] = True
+
+        def thaw() -> None:
+            self.world.is_checkpointer_frozen[m.id] = False
+
+        self._later(thaw)
+
+    def switchover(self) -> None:
+        """An operator asks either node for a switchover."""
+        self.world.command(self._node(), ev.Switchover())
+
+    def stop_node(self) -> None:
+        """A machine is stopped on purpose, and booted later."""
+        m = self._node()
+        self.world.command(m, ev.StopNode(handover=self.rng.random() < 0.5))
+        self._later(lambda: self.world.power_off(m))
+        self.world.at(13 * SECOND, lambda: self.world.power_on(m))
+
+    def maintenance(self) -> None:
+        """Maintenance goes on, and off again."""
+        m = self._node()
+        self.world.command(m, ev.Maintenance(True))
+        self._later(lambda: self.world.command(m, ev.Maintenance(False)))
+
+    def lose_disk(self) -> None:
+        """A machine comes back with an empty disk: once a run."""
+        if self.disk_losses <= 0:
+            return
+        self.disk_losses -= 1
+        m = self._any()
+        self.world.power_off(m)
+        self.world.lose_disk(m)
+        self._later(lambda: self.world.power_on(m))
+
+    def restore_disk(self) -> None:
+        """A disk goes back in time: only while the machine will see both others (§2.6)."""
+        world = self.world
+        m = self._any()
+        others = [o for o in world.machines.values() if o is not m]
+        is_seen = not world.cuts and all(
+            o.runs and not o.is_frozen and (o.node or o.group) for o in others
+        )
+        if m.id not in self.snapshots or not is_seen or self.disk_losses <= 0:
+            return
+        if m.record.incarnation != self.snapshots[m.id][0].incarnation:
+            return
+        self.disk_losses -= 1
+        self.hold_until = world.now + 8 * SECOND
+        loss, world.loss = world.loss, 0.0
+        world.power_off(m)
+        world.restore_disk(m, *self.snapshots[m.id])
+        world.power_on(m)
+        world.at(8 * SECOND, lambda: setattr(world, "loss", loss))
+
+    # -- healing ----------------------------------------------------------------------------
+    def heal(self) -> None:
+        """Everything that was broken is put right; an operator helps where one is needed."""
+        self.is_over = True
+        world = self.world
+        world.say("everything is healed")
+        world.strikes.clear()
+        self._quick()
+        names = list(world.machines)
+        for i, one in enumerate(names):
+            for other in names[i + 1 :]:
+                world.mend(one, other)
+        for m in world.machines.values():
+            world.resume(m)
+            world.thaw_monitor(m)
+            world.is_checkpointer_frozen[m.id] = False
+            if not m.is_witness:
+                self._sick(m, is_sick=False)
+            world.power_on(m)
+        world.at(3 * SECOND, self._help)
+
+    def _help(self) -> None:
+        """What an operator does: maintenance off, and a forced takeover where nobody else can."""
+        world = self.world
+        world.at(3 * SECOND, self._help)
+        last = world.history.newest.config
+        owner = world.machines[last.owner]
+        if last.settings.maintenance:
+            world.command(owner, ev.Maintenance(False))
+        for m in world.nodes():
+            node = m.node
+            if node is not None and node.is_stopping:
+                world.kill_monitor(m)
+            if node is not None and node.quarantine:
+                world.command(m, ev.LeaveQuarantine())
+        self._force(owner)
+
+    def _force(self, owner: Machine) -> None:
+        world = self.world
+        last = world.history.newest.config
+        is_lost = last.mode is not Mode.SYNC and (
+            owner.id in world.history.amnesic or not owner.data.is_complete
+        )
+        is_doubly_lost = len(world.history.amnesic) > 1
+        if not (is_lost or is_doubly_lost) or self.forced >= 2:
+            return
+        for m in (world.peer(owner), owner):
+            node = m.node
+            if node is not None and m.data.is_complete and m.record.known is not None:
+                self.forced += 1
+                world.command(m, ev.ForceTakeover("simulator"))
+                return
