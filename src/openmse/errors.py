@@ -92,6 +92,12 @@ class CommandRefused(MseError):
     exit_code = 3
 
 
+class CommandFailed(MseError):
+    """What was asked was begun and did not come to its end; the sentence says where things stand."""
+
+    code = "MSE-CMD-002"
+
+
 class ControlError(MseError):
     """The daemon of this machine answered in a way that cannot be understood, or not in time."""
 

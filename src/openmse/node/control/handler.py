@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
-from openmse.errors import CommandRefused, ControlError, UsageError
+from openmse.errors import CommandFailed, CommandRefused, ControlError, UsageError
 from openmse.ha.effects import Answer
 from openmse.ha.events import (
     ChangeSettings,
@@ -224,24 +224,33 @@ class Handler:
         """Give the command to the core; steps are sent while it goes on, also to nobody."""
         started = time.monotonic()
         task = asyncio.ensure_future(self._core.submit(command, operator=caller.name))
-        listening, shown = True, 0
+        listening, shown, has_begun = True, 0, False
         while not task.done():
             waiting = asyncio.ensure_future(self._core.wait_changed(1.0))
             await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
             waiting.cancel()
-            view = operation_view(self._core.node, self._core.node.operation)
+            node = self._core.node
+            view = operation_view(node, node.operation)
+            has_begun = has_begun or _has_begun(node)
             for step in view.steps[shown:] if view and listening else ():
                 shown += 1
                 try:
                     await emit(Progress(step.name, step.ms))
                 except (OSError, TimeoutError):
                     listening = False  # the caller hung up: what was begun goes on
-        return _done(task.result(), _ms_since(started))
+        return _done(task.result(), _ms_since(started), has_begun=has_begun)
 
 
-def _done(answer: Answer, elapsed_ms: float) -> Done:
+def _has_begun(node: Node) -> bool:
+    """Whether something that an operator asked for is under way, here or at the other node."""
+    is_moving = node.operation is not None or node.peer.standing.is_handing_over
+    return is_moving or node.pending is not None
+
+
+def _done(answer: Answer, elapsed_ms: float, *, has_begun: bool) -> Done:
     if not answer.is_done:
-        raise CommandRefused(answer.sentence)
+        kind = CommandFailed if has_begun else CommandRefused
+        raise kind(answer.sentence)
     return Done(answer.sentence, elapsed_ms)
 
 

@@ -1,0 +1,70 @@
+"""``mse ha doctor``: everything that can be checked from here, with the next action of each."""
+
+import os
+import shutil
+from pathlib import Path
+
+import click
+
+from openmse.cli.doctor import LocalFacts, Severity, findings
+from openmse.cli.machine import config_path, connect, json_option, places, print_json, status
+from openmse.errors import ConfigError, DaemonDownError, MseError
+from openmse.node.control.snapshot import Snapshot
+
+
+@click.command()
+@json_option
+@click.pass_context
+def doctor(ctx: click.Context, as_json: bool) -> None:
+    """Look for what is wrong or will be. Exit 0: nothing serious, 1: an error, 4: no daemon."""
+    picture: Snapshot | None = None
+    down: MseError | None = None
+    try:
+        with connect(ctx) as client:
+            picture = status(client)
+    except DaemonDownError as error:
+        down = error
+    found = findings(picture, _facts(ctx, down))
+    if as_json:
+        print_json(found)
+    for finding in found if not as_json else ():
+        click.echo(f"{finding.severity:<7} {finding.code}: {finding.sentence}")
+        if finding.action:
+            click.echo(f"        What to do: {finding.action}")
+    if down is not None:
+        ctx.exit(down.exit_code)
+    if any(finding.severity is Severity.ERROR for finding in found):
+        ctx.exit(1)
+
+
+def _facts(ctx: click.Context, down: MseError | None) -> LocalFacts:
+    """What can be seen without the daemon."""
+    from openmse.node.config_load import load
+
+    config, fault = None, ""
+    try:
+        config = load(config_path(ctx))
+    except ConfigError as error:
+        fault = error.sentence
+    state_dir = places(ctx).state_dir
+    free_bytes, total_bytes = _disk(state_dir)
+    return LocalFacts(
+        config_fault=fault,
+        config=config,
+        daemon_fault=down.sentence if down is not None else "",
+        daemon_hint=down.hint if down is not None else "",
+        has_state_dir=state_dir.is_dir(),
+        free_bytes=free_bytes,
+        total_bytes=total_bytes,
+        has_watchdog=config is not None and Path(config.watchdog.device).exists(),
+        is_agent_executable=config is not None and os.access(config.fencing.agent, os.X_OK),
+        interfaces=tuple(sorted(path.name for path in Path("/sys/class/net").glob("*"))),
+    )
+
+
+def _disk(path: Path) -> tuple[int, int]:
+    """Free and total bytes of the disk that ``path`` is (or will be) on."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    usage = shutil.disk_usage(path)
+    return usage.free, usage.total

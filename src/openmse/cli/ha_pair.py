@@ -1,0 +1,165 @@
+"""Commands that make, change and dissolve the group."""
+
+import ipaddress
+
+import click
+
+from openmse import ports
+from openmse.cli.machine import connect, load_config, perform, tell
+from openmse.cli.passwords import password
+from openmse.errors import UsageError
+from openmse.node.config import NodeConfig, Role, WitnessKind, WitnessSection
+from openmse.node.control.commands import PairArgs, UnpairArgs, WitnessArgs
+
+_kind = click.Choice([kind.value for kind in WitnessKind if kind is not WitnessKind.NONE])
+
+
+@click.command()
+@click.option("--peer", required=True, metavar="ADDRESS", help="The secondary's own address.")
+@click.option(
+    "--password-file", default="", metavar="FILE", help="Its pairing password ('-': stdin)."
+)
+@click.option("--port", default=0, metavar="PORT", help="Its pairing port, if not the default.")
+@click.option("--witness", default="", metavar="ADDRESS", help="The witness's own address.")
+@click.option("--witness-password-file", default="", metavar="FILE", help="The witness's password.")
+@click.option("--witness-port", default=0, metavar="PORT", help="Its pairing port.")
+@click.option("--no-witness", is_flag=True, help="Without a third vote, whatever the file says.")
+@click.pass_context
+def pair(ctx: click.Context, /, **options: str | int | bool) -> None:
+    """Make a pair of this primary and a secondary, and enrol a witness.
+
+    Run it on the primary while both daemons run. On the secondary 'mse node init' was given the
+    same pairing password. The password never crosses the wire. What [witness] in the
+    configuration file says is used where --witness is not given.
+    """
+    config = load_config(ctx)
+    if config.node.role is not Role.PRIMARY:
+        raise UsageError(
+            f"This node is configured as the {config.node.role.value}; nothing was changed.",
+            "Pair from the primary; or correct node.role.",
+        )
+    peer = address(str(options["peer"]), "--peer")
+    if peer in (config.node.host, config.node.host6):
+        raise UsageError("The peer's address is this node's own; nothing was changed.")
+    with connect(ctx) as client:
+        witness = None if options["no_witness"] else _witness_for_pairing(config, options)
+        secret = password(str(options["password_file"]), "Pairing password of the secondary")
+        port = int(options["port"]) or config.ports.pairing
+        tell(perform(client, "pair", PairArgs(peer, secret, port, witness)))
+
+
+def _witness_for_pairing(
+    config: NodeConfig, options: dict[str, str | int | bool]
+) -> WitnessArgs | None:
+    section = config.witness
+    if options["witness"]:
+        return _console(
+            section.name,
+            str(options["witness"]),
+            int(options["witness_port"]),
+            str(options["witness_password_file"]),
+        )
+    if section.kind is WitnessKind.NONE:
+        return None
+    if section.kind is WitnessKind.CONSOLE:
+        return _console(
+            section.name,
+            section.address,
+            int(options["witness_port"]),
+            str(options["witness_password_file"]),
+        )
+    return _etcd(section)
+
+
+def _etcd(section: WitnessSection) -> WitnessArgs:
+    return WitnessArgs(
+        kind=WitnessKind.ETCD.value,
+        name=section.name,
+        endpoints=section.endpoints,
+        ca_file=section.ca_file,
+        cert_file=section.cert_file,
+        key_file=section.key_file,
+    )
+
+
+def _console(name: str, host: str, port: int, password_file: str) -> WitnessArgs:
+    return WitnessArgs(
+        kind=WitnessKind.CONSOLE.value,
+        name=name,
+        address=address(host, "--witness"),
+        pairing_port=port or ports.PAIRING,
+        password=password(password_file, "Password of the witness"),
+    )
+
+
+def address(text: str, option: str) -> str:
+    """An IP address in its plain form; raises UsageError."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError as error:
+        raise UsageError(
+            f"'{text}' ({option}) is not an IP address; nothing was changed.",
+            "Write the machine's own address, without a prefix.",
+        ) from error
+
+
+@click.command()
+@click.option("--without-peer", is_flag=True, help="Although the other node cannot be told.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_context
+def unpair(ctx: click.Context, without_peer: bool, yes: bool) -> None:
+    """Dissolve the pair: the owner goes on unpaired, the other node forgets the group.
+
+    Works from either node. The databases stay where they are.
+    """
+    with connect(ctx) as client:
+        if not yes:
+            click.confirm("Dissolve the pair?", abort=True, err=True)
+        tell(perform(client, "unpair", UnpairArgs(without_peer)))
+
+
+@click.group()
+def witness() -> None:
+    """Replace or remove the third vote while the pair runs."""
+
+
+@witness.command()
+@click.option("--address", "host", default="", metavar="ADDRESS", help="kind console: its address.")
+@click.option("--kind", type=_kind, default=WitnessKind.CONSOLE.value, show_default=True)
+@click.option("--name", default="witness", show_default=True, help="A name no other voter has.")
+@click.option("--port", default=0, metavar="PORT", help="Its pairing port.")
+@click.option("--password-file", default="", metavar="FILE", help="Its password ('-': stdin).")
+@click.option("--endpoint", "endpoints", multiple=True, metavar="URL", help="kind etcd.")
+@click.option("--ca-file", default="", metavar="FILE", help="kind etcd.")
+@click.option("--cert-file", default="", metavar="FILE", help="kind etcd.")
+@click.option("--key-file", default="", metavar="FILE", help="kind etcd.")
+@click.pass_context
+def replace(ctx: click.Context, /, **options: str) -> None:
+    """Enrol another witness and give it the vote of the present one (or of none)."""
+    with connect(ctx) as client:
+        if options["kind"] == WitnessKind.CONSOLE.value:
+            port = int(options["port"])
+            args = _console(options["name"], options["host"], port, options["password_file"])
+        elif not options["endpoints"]:
+            raise UsageError("An etcd witness needs --endpoint; nothing was changed.")
+        else:
+            args = WitnessArgs(
+                kind=WitnessKind.ETCD.value,
+                name=options["name"],
+                endpoints=tuple(options["endpoints"]),
+                ca_file=options["ca_file"],
+                cert_file=options["cert_file"],
+                key_file=options["key_file"],
+            )
+        tell(perform(client, "replace_witness", args))
+
+
+@witness.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_context
+def remove(ctx: click.Context, yes: bool) -> None:
+    """Go on without a third vote: the owner is pinned, there is no automatic takeover."""
+    with connect(ctx) as client:
+        if not yes:
+            click.confirm("Without a witness nobody takes over by itself. Go on?", abort=True)
+        tell(perform(client, "remove_witness"))

@@ -1,0 +1,69 @@
+"""The command ``mse``: the tree of commands, loaded only as far as needed, and the exit codes.
+
+0 done · 1 failed · 2 wrong usage or configuration · 3 refused by a rule · 4 the daemon does not
+run. Errors go to standard error as full sentences with a stable code and what to do next.
+"""
+
+import sys
+
+import click
+
+from openmse import __version__
+from openmse.cli.lazy import LazyGroup
+from openmse.errors import MseError
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings=CONTEXT,
+    lazy={
+        "ha": ("openmse.cli.ha:ha", "Status, switchover, takeover, pairing and rehearsals."),
+        "config": ("openmse.cli.config:config", "Check and show the configuration file."),
+        "node": ("openmse.cli.node:node", "Prepare this machine, stop its daemon on purpose."),
+        "witness": ("openmse.cli.witness:witness", "Run and manage the third vote."),
+        "lab": ("openmse.cli.lab:lab", "A laboratory of machines on this computer."),
+    },
+)
+@click.option(
+    "--config",
+    "config_path",
+    type=click.Path(dir_okay=False),
+    default="/etc/openmse/openmse.toml",
+    envvar="OPENMSE_CONFIG",
+    show_default=True,
+    help="The configuration file of this machine.",
+)
+@click.version_option(__version__, prog_name="mse")
+@click.pass_context
+def root(ctx: click.Context, config_path: str) -> None:
+    """OpenMSE: two nodes, a witness, one virtual IP, no lost write."""
+    ctx.obj = config_path
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command and leave with its exit code."""
+    try:
+        root.main(arguments, prog_name="mse", standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("Stopped; nothing was changed by this prompt.", err=True)
+        sys.exit(1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except MseError as error:
+        show_error(error)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone away: nothing to say to it
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def show_error(error: MseError) -> None:
+    """Print an error as people read it."""
+    click.echo(f"{error.code}: {error.sentence}", err=True)
+    if error.hint:
+        click.echo(f"  What to do: {error.hint}", err=True)

@@ -1,0 +1,89 @@
+"""``mse node``: prepare this machine, and stop its daemon on purpose."""
+
+import os
+from pathlib import Path
+
+import click
+
+from openmse.cli.machine import connect, load_config, perform, require_root, tell
+from openmse.cli.passwords import password
+from openmse.errors import CommandRefused, StateError
+from openmse.node import group
+from openmse.node.config import NodeConfig, Places, Role
+from openmse.node.control.commands import StopArgs
+from openmse.pki.files import write_file
+
+
+@click.group()
+def node() -> None:
+    """Prepare this machine, stop its daemon on purpose."""
+
+
+@node.command()
+@click.option(
+    "--pairing-password-file", default="", metavar="FILE", help="First line ('-': stdin)."
+)
+@click.pass_context
+def init(ctx: click.Context, pairing_password_file: str) -> None:
+    """Prepare the directories; on a secondary also the password that its primary must know.
+
+    May be repeated as long as this node is not paired. A primary makes its database and its
+    register when the daemon is started.
+    """
+    require_root("mse node init")
+    config = load_config(ctx)
+    places = config.places
+    if group.load(places.group) is not None:
+        raise CommandRefused(
+            "This node is paired already, so nothing was changed.",
+            "'mse ha unpair' dissolves the pair first.",
+        )
+    secret = ""
+    if config.node.role is Role.SECONDARY or pairing_password_file:
+        secret = password(pairing_password_file, "Pairing password", confirm=True)
+    prepare(config, places)
+    if secret and config.node.role is Role.SECONDARY:
+        write_file(places.pairing_password, secret.encode() + b"\n")
+    click.echo(_next(config))
+
+
+def prepare(config: NodeConfig, places: Places) -> None:
+    """Make the directories with their modes; raises StateError."""
+    wanted = [
+        (places.state_dir, 0o755),  # the database below it belongs to another user
+        (places.run_dir, 0o755),
+        (Path(config.paths.log_dir), 0o755),
+        (places.pki, 0o700),
+        (places.journal, 0o750),
+        (places.drills, 0o750),
+    ]
+    for path, mode in wanted:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            os.chmod(path, mode)
+        except OSError as error:
+            raise StateError(
+                f"The directory {path} cannot be made: {error.strerror}.",
+                "Check [paths] in the configuration file, and the disk.",
+            ) from error
+
+
+def _next(config: NodeConfig) -> str:
+    if config.node.role is Role.SECONDARY:
+        return (
+            f"{config.node.name} is prepared as the secondary. Start the daemon; then run 'mse ha "
+            f"pair --peer {config.node.host}' on the primary with the same password."
+        )
+    return (
+        f"{config.node.name} is prepared as the primary. Start the daemon; then pair it with 'mse "
+        "ha pair --peer ADDRESS'."
+    )
+
+
+@node.command()
+@click.option("--handover", is_flag=True, help="Hand the service over to the other node first.")
+@click.pass_context
+def stop(ctx: click.Context, handover: bool) -> None:
+    """Stop this node on purpose, PostgreSQL included (GRACEFUL_SHUTDOWN)."""
+    with connect(ctx) as client:
+        tell(perform(client, "stop", StopArgs(handover)))
