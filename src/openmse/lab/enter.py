@@ -40,6 +40,7 @@ def _run(namespaces: list[int], group: int, user: str, directory: str, argv: lis
         for descriptor in namespaces:
             linux.setns(descriptor, 0)
         os.chdir(directory)
+        os.umask(0o022)
         if user:
             account = pwd.getpwnam(user)
             os.initgroups(user, account.pw_gid)

@@ -20,7 +20,7 @@ class Freezer:
     @classmethod
     def of(cls, name: str, *, create: bool = False) -> "Freezer":
         """The group called ``name``, made on demand."""
-        for mount, is_unified in _hierarchies():
+        for mount, is_unified in hierarchies():
             path = mount / name
             if create:
                 with contextlib.suppress(OSError):
@@ -65,7 +65,7 @@ def _control_file(is_unified: bool) -> str:
     return "cgroup.freeze" if is_unified else "freezer.state"
 
 
-def _hierarchies() -> list[tuple[Path, bool]]:
+def hierarchies() -> list[tuple[Path, bool]]:
     """(mount point, unified?) of what can freeze, best first."""
     found = []
     with open("/proc/self/mounts") as file:

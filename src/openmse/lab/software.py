@@ -45,7 +45,7 @@ def prepare(directory: Path) -> Software:
     _open_to_all(package)
     compileall.compile_dir(package, quiet=2, force=True)
     _open_to_all(package)
-    venv = _readable(Path(sys.prefix), directory / "venv")
+    venv = readable(Path(sys.prefix), directory / "venv")
     return Software(package, venv, _interpreter(directory), _database())
 
 
@@ -60,10 +60,10 @@ def _interpreter(directory: Path) -> tuple[tuple[str, str], ...]:
     base = Path(sys.base_prefix).resolve()
     if base == Path(sys.prefix).resolve() or base.is_relative_to("/usr"):
         return ()
-    return ((str(_readable(base, directory / "interpreter")), str(base)),)
+    return ((str(readable(base, directory / "interpreter")), str(base)),)
 
 
-def _readable(tree: Path, copy: Path) -> Path:
+def readable(tree: Path, copy: Path) -> Path:
     """``tree`` itself if every user may read all of it, else a copy of which that is true."""
     if _is_open_to_all(tree):
         return tree
