@@ -126,7 +126,8 @@ class Authority:
 
         What the request says of names is ignored: a witness may not become a node, nor a
         replication client, by asking. Only a node's certificate carries host names and
-        addresses: with another's nobody can pose as the database. Raises PeerError where the request is not sound.
+        addresses: with another's nobody can pose as the database.
+        Raises PeerError where the request is not sound.
         """
         key = _request_key(load_request(request_pem))
         is_replication = subject.identity.role is Role.REPLICATION

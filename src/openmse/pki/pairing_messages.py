@@ -164,7 +164,7 @@ _SENTENCES: dict[Code, tuple[str, str, str]] = {
     Code.SOFTWARE: (
         "The two machines run different versions; nodes are paired only with the same one.",
         "Install the same version on both machines, then pair again.",
-        "MSE-PAIR-002",
+        "MSE-PAIR-013",
     ),
     Code.NOT_WAITING: (NOT_WAITING_SENTENCE, NOT_WAITING_HINT, "MSE-PAIR-003"),
     Code.WRONG_PASSWORD: (

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from openmse.errors import NetworkError, PeerError
-from openmse.sockets import Address
 from openmse.node.drivers.peer.udp import DatagramTransport
+from openmse.sockets import Address
 from openmse.wire.datagrams import MAX_DATAGRAM_BYTES, pair_root, witness_root
 
 KEY = bytes(range(32))

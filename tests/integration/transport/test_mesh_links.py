@@ -17,9 +17,9 @@ import pytest
 from openmse.errors import NetworkError, PeerError, StateError
 from openmse.node.drivers.peer.link import UNSENT_LIMIT_BYTES, Greeting
 from openmse.node.drivers.peer.mesh import MeshGroup, TlsMesh
-from openmse.sockets import Address
 from openmse.node.drivers.peer.tls import TlsFiles, client_context, server_name
 from openmse.pki.names import Role
+from openmse.sockets import Address
 from openmse.wire.frames import frame
 
 NOWHERE = ("127.0.0.1", 0)
