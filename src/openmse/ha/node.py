@@ -332,9 +332,9 @@ def _name_parties(n: Node) -> None:
     if config is None:
         return
     peer, witness = peer_of(config, n.me), witness_of(config)
-    if peer != n.peer.id:
+    if peer and peer != n.peer.id:
         n.peer = Party(id=peer)
-    if witness != n.witness.id:
+    if witness and witness != n.witness.id:
         n.witness = Party(id=witness)
 
 

@@ -89,7 +89,7 @@ class Actions(Protocol):
     def fence(self, peer: str) -> None:
         """Run the fencing agent; answer with ``FencingAnswered``."""
 
-    def note(self, note: Note, node: Node) -> None:
+    def note(self, note: Note) -> None:
         """An entry for the event log."""
 
     def journal(self, before: Node, event: Event, after: Node, effects: tuple[Effect, ...]) -> None:
@@ -206,7 +206,7 @@ class CoreRunner:
             case Answer():
                 self._answer(effect)
             case Note():
-                actions.note(effect, self.node)
+                actions.note(effect)
             case Exit():
                 actions.leave(new_incarnation=False)
             case Reincarnate():
@@ -222,7 +222,7 @@ class CoreRunner:
         except StateError as error:
             actions = self._actions
             assert actions is not None
-            actions.note(Note("state_not_written", "error", str(error)), self.node)
+            actions.note(Note("state_not_written", "error", str(error)))
             self._lease.disarm()
             raise SystemExit(70) from error
 
@@ -238,7 +238,7 @@ class CoreRunner:
                 self._inbox.append(LeaseLapsed(now()))
         except NetworkError as error:
             assert self._actions is not None
-            self._actions.note(Note("kernel_lease_failed", "error", str(error)), self.node)
+            self._actions.note(Note("kernel_lease_failed", "error", str(error)))
             self._inbox.append(LeaseLapsed(now()))
 
     def _answer(self, answer: Answer) -> None:

@@ -64,6 +64,17 @@ def open_voter(path: Path, me: str, *, machine: Machine | None = None) -> Opened
     return Opened(store, record, start, changed, lock)
 
 
+def reincarnated(opened: Opened) -> Record:
+    """The memory under a new incarnation, durable: others remember more than it holds (§2.6).
+
+    What it knows stays as a hint of where to look; its promises count for nothing until the
+    owner re-admits it. Raises StateError.
+    """
+    record = msgspec.structs.replace(opened.record, incarnation=_new_incarnation(), boot=1)
+    opened.store.save(record)
+    return record
+
+
 def _started(
     path: Path, me: str, record: Record, now: Machine, before: Machine
 ) -> tuple[Record, Start, tuple[str, ...]]:

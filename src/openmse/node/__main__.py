@@ -1,0 +1,7 @@
+"""``python -m openmse.node``."""
+
+import sys
+
+from openmse.node.main import main
+
+sys.exit(main())

@@ -1,0 +1,371 @@
+"""One life of this node's part in its group: core, lanes, links and kernel lease, wired together.
+
+Built again, in the same process, when the group's facts change (pairing, another witness), with
+everything that runs on the machine adopted, as after a restart of the health monitor.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+import msgspec.structs
+
+from openmse.errors import DriverError, PeerError
+from openmse.ha import node as core
+from openmse.ha.draft import is_owner, timing_of
+from openmse.ha.effects import Answer, Effect, Note
+from openmse.ha.events import (
+    ChangeVoters,
+    CheckpointDone,
+    Command,
+    DbObserved,
+    Event,
+    FencingAnswered,
+    NetObserved,
+)
+from openmse.ha.local import DbRole, DbView, DbWanted, NetView, NetWanted
+from openmse.ha.state import Node
+from openmse.ha.values import Ballot, Config, Lineage, Mode, Record, Voter
+from openmse.node.config import NodeConfig
+from openmse.node.drivers.kernel_lease import KernelLease, LeaseConfig
+from openmse.node.drivers.store import Opened
+from openmse.node.group import GroupInfo
+from openmse.node.identity import keyring
+from openmse.node.runtime.address_lane import AddressLane, AddressSettings
+from openmse.node.runtime.clock import now
+from openmse.node.runtime.core_runner import CoreRunner
+from openmse.node.runtime.database_lane import DatabaseLane
+from openmse.node.runtime.database_settings import instance_settings
+from openmse.node.runtime.event_log import Entry, EventLog, wall_now
+from openmse.node.runtime.fencing import run_agent
+from openmse.node.runtime.journal import Journal
+from openmse.node.runtime.links import Links
+from openmse.node.runtime.watchdog_port import WatchdogPort
+
+FIRST_VIEW_WITHIN_S = 3.0
+FIRST_TERM = 1
+
+
+class GroupRuntime:
+    """Runs until ``ended`` is set: by a reload, by an order to stop, or by a lost memory."""
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        group: GroupInfo | None,
+        opened: Opened,
+        *,
+        events: EventLog,
+        journal: Journal,
+        is_machine_boot: bool,
+    ) -> None:
+        self.config = config
+        self.group = group
+        self._opened = opened
+        self._events = events
+        self._journal = journal
+        self._is_machine_boot = is_machine_boot
+        self.ended = asyncio.Event()
+        self.is_exit = False
+        self.wants_new_incarnation = False
+        self.on_step: Callable[[Node], None] | None = None
+        self.lease: KernelLease | None = None
+        self.database: DatabaseLane | None = None
+        self.address: AddressLane | None = None
+        self.watchdog = WatchdogPort(config.watchdog)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._db_view = DbView()
+        self._net_view = NetView()
+        self._first_views = asyncio.Event()
+        self._is_changing_voters = False
+        self._refused = 0
+        self.runner: CoreRunner | None = None
+        self.links = Links(config, self._post, self._on_refused)
+
+    @property
+    def node(self) -> Node:
+        """The core's state at this moment."""
+        assert self.runner is not None
+        return msgspec.structs.replace(self.runner.node, now=now())
+
+    async def submit(self, command: Command, *, operator: str) -> Answer:
+        """Give a command to the core and wait for its answer."""
+        assert self.runner is not None
+        who = operator or "The machine"
+        self.note(Note("command", "info", f"{who} asked: {type(command).__name__}."))
+        return await self.runner.submit(command, operator=operator)
+
+    # -- life ------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open links and lanes, adopt what runs, boot the core. Raises MseError."""
+        group, config = self.group, self.config
+        if group is not None:
+            await self._open_group(group)
+        record = self._opened.record
+        if group is not None and record.known is None and len(group.nodes) == 1:
+            record = await self._found(record)
+        node = core.boot(
+            record,
+            now=now(),
+            is_machine_boot=self._is_machine_boot,
+            db=self._db_view,
+            net=self._net_view,
+            peer=_name(group.peer_of(config.node.name)) if group else "",
+            witness=_name(group.witness) if group else "",
+        )
+        lease = self.lease or _NoLease()
+        self.runner = CoreRunner(
+            node, store=self._opened.store, lease=lease, links=self.links, watchdog=self.watchdog
+        )
+        self.runner.on_step = self._after_step
+        self.runner.start(self)
+
+    async def stop(self) -> None:
+        """End this life; PostgreSQL, the address and the lease stay as they are."""
+        if self.runner is not None:
+            self.runner.stop()
+            self._opened.record = self.runner.node.record
+        await self.links.close()
+        if self.database is not None:
+            await self.database.close(leave_running=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.address is not None:
+            self.address.close()
+        if self.lease is not None:
+            self.lease.close()
+
+    async def _open_group(self, group: GroupInfo) -> None:
+        ring, me = keyring(self.config), self.config.node.name
+        peer = group.peer_of(me)
+        addresses = tuple(ip.partition("/")[0] for ip in group.virtual_ips)
+        peers = tuple(a for a in (peer.address, peer.address6) if a) if peer else ()
+        self.lease = KernelLease(
+            LeaseConfig(group.group, addresses, (self.config.database.port,), peers), now
+        )
+        self.lease.install()
+        self.address = AddressLane(
+            AddressSettings(self.config.node.interface, group.virtual_ips),
+            self.lease,
+            on_view=self._on_net,
+            clock=now,
+        )
+        self.database = DatabaseLane(
+            instance_settings(self.config, group), on_view=self._on_db, clock=now
+        )
+        self._spawn(self.address.run(), "address lane")
+        self._spawn(self.database.run(), "database lane")
+        await self.links.open(group, roots=ring.roots(group, me), files=ring.tls)
+        self._use_etcd(group)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_VIEW_WITHIN_S):
+                await self._first_views.wait()
+
+    def _use_etcd(self, group: GroupInfo) -> None:
+        witness = group.witness
+        if witness is None or witness.kind != "etcd":
+            return
+        from openmse.node.drivers.witness.wiring import etcd_witness
+
+        driver = etcd_witness(witness, group.group, self.config.node.name, self.links.from_etcd)
+        self.links.use_etcd(witness.name, driver.send)
+        self._spawn(driver.run(), "etcd witness")
+
+    async def _found(self, record: Record) -> Record:
+        """The first start of an unpaired primary: its database, and a register of one voter."""
+        assert self.database is not None
+        me = self.config.node.name
+        lineage = Lineage(FIRST_TERM, 1, me)
+        if self._db_view.role is DbRole.DOWN:
+            await self.database.create_primary(lineage)
+        first = Config(
+            term=FIRST_TERM,
+            epoch=1,
+            mode=Mode.ALONE,
+            owner=me,
+            voters=(Voter(me, record.incarnation),),
+            lineage=lineage,
+            settings=self.config.group.settings,
+            primary=me,
+            reason="This primary was set up and is not paired yet.",
+        )
+        ballot = Ballot(FIRST_TERM, 1, me)
+        record = msgspec.structs.replace(
+            record, promised=ballot, accepted=ballot, value=first, chosen=ballot, known=first
+        )
+        self._opened.store.save(record)
+        return record
+
+    def _spawn(self, work: object, name: str) -> None:
+        assert asyncio.iscoroutine(work)
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._on_task_done)
+
+    def _on_task_done(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if task.cancelled() or self.ended.is_set():
+            return
+        error = task.exception()
+        if error is not None:
+            # A lane that died of our own mistake must not leave half a node: the process ends,
+            # the guard starts another, which adopts what runs.
+            sentence = f"The {task.get_name()} failed: {error!r}."
+            self.note(Note("internal_error", "error", sentence))
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": f"the {task.get_name()} failed", "exception": error, "fatal": True}
+            )
+
+    # -- events in -------------------------------------------------------------------------
+
+    def _post(self, event: Event) -> None:
+        if self.runner is not None:
+            self.runner.post(event)
+
+    def _on_db(self, view: DbView) -> None:
+        self._db_view = view
+        self._first_views.set()
+        self._post(DbObserved(now(), view))
+
+    def _on_net(self, view: NetView) -> None:
+        self._net_view = view
+        self._post(NetObserved(now(), view))
+
+    def _on_refused(self, error: PeerError) -> None:
+        self._refused += 1
+        if self._refused & (self._refused - 1) == 0:  # the 1st, 2nd, 4th, 8th …
+            sentence = f"{error.sentence} ({self._refused} such so far.)"
+            self.note(Note("party_refused", "warning", sentence))
+
+    # -- what the core asks for ------------------------------------------------------------
+
+    def want_db(self, wanted: DbWanted) -> None:
+        """Pass the level on to the database lane."""
+        if self.database is not None:
+            self.database.set_wanted(wanted)
+
+    def want_net(self, wanted: NetWanted) -> None:
+        """Pass the level on to the address lane."""
+        if self.address is not None:
+            self.address.set_wanted(wanted)
+
+    def checkpoint(self, operation: str) -> None:
+        """Have a checkpoint written; its failure only makes the stop slower."""
+
+        async def work() -> None:
+            if self.database is not None:
+                with contextlib.suppress(DriverError):
+                    await self.database.checkpoint()
+            self._post(CheckpointDone(now(), operation))
+
+        self._spawn(work(), "checkpoint")
+
+    def fence(self, peer: str) -> None:
+        """Run the fencing agent."""
+
+        async def work() -> None:
+            fencing = self.config.fencing
+            is_confirmed, sentence = await run_agent(fencing.agent, peer, fencing.timeout_s)
+            self._post(FencingAnswered(now(), is_confirmed, sentence))
+
+        self._spawn(work(), "fencing agent")
+
+    def note(self, note: Note) -> None:
+        """Write an entry of the event log."""
+        known = self.runner.node.record.known if self.runner is not None else None
+        term, epoch = known.version if known else (0, 0)
+        self._events.write(
+            Entry(
+                wall_now(),
+                now(),
+                self.config.node.name,
+                note.kind,
+                note.severity,
+                note.sentence,
+                term,
+                epoch,
+            )
+        )
+
+    def journal(self, before: Node, event: Event, after: Node, effects: tuple[Effect, ...]) -> None:
+        """Keep the decision."""
+        self._journal.record(before, event, after, effects)
+
+    def leave(self, *, new_incarnation: bool) -> None:
+        """The process may end, or this life does and another begins."""
+        self.is_exit = not new_incarnation
+        self.wants_new_incarnation = new_incarnation
+        self.ended.set()
+
+    def reload(self) -> None:
+        """The group's facts on disk have changed: end this life, begin another."""
+        self.ended.set()
+
+    # -- after each step -------------------------------------------------------------------
+
+    def _after_step(self, node: Node) -> None:
+        if self.database is not None:
+            self.database.poll_interval_s = timing_of(node.record.known).beat_ns / 1e9
+        if self.on_step is not None:
+            self.on_step(node)
+        self._reconcile_voters(node)
+
+    def _reconcile_voters(self, node: Node) -> None:
+        """An owner whose group has parties that are no voters yet makes them voters (pairing, a
+        new witness): by level, so that a crash in between costs nothing."""
+        known, group = node.record.known, self.group
+        if self._is_changing_voters or known is None or group is None or not is_owner(node):
+            return
+        wanted = desired_voters(node, known, group)
+        if wanted is None:
+            return
+        self._is_changing_voters = True
+
+        async def work() -> None:
+            try:
+                assert self.runner is not None
+                answer = await self.runner.submit(ChangeVoters(wanted))
+                if not answer.is_done:
+                    await asyncio.sleep(1.0)
+            finally:
+                self._is_changing_voters = False
+
+        self._spawn(work(), "change of voters")
+
+
+def desired_voters(node: Node, known: Config, group: GroupInfo) -> tuple[Voter, ...] | None:
+    """The voters that the group's facts ask for, or None where nothing can or must change now."""
+    witness = _name(group.witness)
+    names = [n.name for n in group.nodes]
+    kept = [v for v in known.voters if v.id in names or v.id == witness]
+    if known.mode is not Mode.ALONE and len([v for v in kept if not v.is_witness]) < 2:
+        return None
+    present = {v.id for v in kept}
+    for party, is_witness in ((node.peer, False), (node.witness, True)):
+        is_ours = party.id in names if not is_witness else party.id == witness
+        if party.id and is_ours and party.id not in present:
+            if party.stamp is None:
+                continue
+            kept.append(Voter(party.id, party.stamp.incarnation, is_witness))
+    wanted = tuple(kept)
+    return None if set(wanted) == set(known.voters) else wanted
+
+
+def _name(party: object) -> str:
+    return str(getattr(party, "name", "")) if party is not None else ""
+
+
+class _NoLease:
+    """The kernel lease of a node without a group: there is nothing to let pass."""
+
+    def arm(self, until: int) -> bool:
+        """Nothing serves before a group exists."""
+        return False
+
+    def arm_forever(self) -> None:
+        """Nothing serves before a group exists."""
+
+    def disarm(self) -> None:
+        """Nothing serves before a group exists."""
