@@ -7,7 +7,7 @@ A request is ``{"v", "id", "command", "args"}``; it is answered by any number of
 from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from openmse.errors import CommandRefused, ControlError, MseError, UsageError
 
@@ -50,8 +50,18 @@ class Reply(Struct, frozen=True, omit_defaults=True):
         return self.event is None
 
 
+class _Line(Struct, frozen=True):
+    """A reply as it arrives: msgspec reads ``Raw | None`` as null only."""
+
+    id: str = ""
+    event: Raw | UnsetType = UNSET
+    result: Raw | UnsetType = UNSET
+    error: Fault | None = None
+    v: int = VERSION
+
+
 _requests = msgspec.json.Decoder(Request)
-_replies = msgspec.json.Decoder(Reply)
+_replies = msgspec.json.Decoder(_Line)
 _encoder = msgspec.json.Encoder()
 
 
@@ -87,13 +97,20 @@ def read_request(data: bytes) -> Request:
 def read_reply(data: bytes) -> Reply:
     """The reply in a line; raises ControlError on anything that is none."""
     try:
-        reply = _replies.decode(data)
+        arrived = _replies.decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise ControlError(
             "The daemon's answer cannot be understood.",
             "Check that 'mse' and the daemon are of the same version; restart the daemon after "
             "an upgrade.",
         ) from error
+    reply = Reply(
+        arrived.id,
+        None if arrived.event is UNSET else arrived.event,
+        None if arrived.result is UNSET else arrived.result,
+        arrived.error,
+        arrived.v,
+    )
     if sum(part is not None for part in (reply.event, reply.result, reply.error)) != 1:
         raise ControlError("The daemon's answer is neither a result nor an error.")
     return reply
