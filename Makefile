@@ -1,0 +1,57 @@
+# Every target sets up what it needs: a virtual environment, and Debian packages where we are root.
+SHELL := /bin/bash
+PYTHON ?= /usr/bin/python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SEEDS ?= 2000
+RUNS ?= 300
+SEED ?= 1
+
+.PHONY: help setup demo test test-quick check bench explore simulate campaign clean
+
+help:
+	@echo "make demo      build a pair in a laboratory, kill machines under load, show that nothing was lost"
+	@echo "make test      every test (some need root; they say so and are skipped elsewhere)"
+	@echo "make check     format, lint, types, imports"
+	@echo "make bench     the table of figures; appends and resumes (docs/bench.md)"
+	@echo "make explore   exhaust the protocol's states at small bounds"
+	@echo "make simulate  SEEDS=n seeded simulations with virtual time"
+	@echo "make campaign  RUNS=n SEED=s random real faults under load"
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml tools/setup
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" tools/setup
+	@touch $(STAMP)
+
+demo: setup
+	@$(BIN)/mse lab demo $(if $(QUICK),--quick,)
+
+test: setup
+	@$(BIN)/python -m pytest
+
+test-quick: setup
+	@$(BIN)/python -m pytest -m "not root and not slow"
+
+check: setup
+	@$(BIN)/ruff format --check -q src tests && $(BIN)/ruff check -q src tests
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache | tail -n 4; exit $${PIPESTATUS[0]}
+	@$(BIN)/python -m pytest -q -p no:randomly tests/unit/test_tidy.py
+	@echo "check: all well"
+
+bench: setup
+	@$(BIN)/mse lab bench
+
+explore: setup
+	@$(BIN)/python -m openmse.lab.exploration explore
+
+simulate: setup
+	@$(BIN)/python -m openmse.lab.exploration simulate --seeds $(SEEDS)
+
+campaign: setup
+	@$(BIN)/mse lab campaign --runs $(RUNS) --seed $(SEED) --json bench/campaign.jsonl
+
+clean:
+	rm -rf build dist *.egg-info src/*.egg-info .mypy_cache .ruff_cache .pytest_cache
