@@ -97,18 +97,20 @@ def test_command_has_the_callers_terminal(lab: Laboratory) -> None:
 def test_init_restarts_programs_and_reaps_orphans(lab: Laboratory) -> None:
     config = (
         '{"environment": {"PATH": "/usr/bin"}, "programs": '
-        '[["short", ["/usr/bin/sh", "-c", "echo ran >> /tmp/ran; exec sleep 0.02"]]]}'
+        '[["short", ["/usr/bin/sh", "-c", "echo ran >> /tmp/ran; exec sleep 0.02"], "/tmp/may"]]}'
     )
     script = (
         f"rm -f /tmp/ran; echo '{config}' > /tmp/boot.json; cd /tmp; "
         "unshare --pid --fork --mount-proc "
         f"{PYTHON} -I /opt/openmse/src/openmse/lab/init.py lab test /tmp/boot.json & init=$!; "
+        "sleep 0.2; test -e /tmp/ran && echo early; touch /tmp/may; "
         "until [ $(grep -c ran /tmp/ran 2>/dev/null || true)0 -ge 30 ]; do sleep 0.02; done; "
         "kill -9 $(cat /proc/$init/task/$init/children); wait $init; echo done"
     )
     done = lab.exec("client", ["sh", "-c", script], timeout_s=20)
     assert done.stdout.splitlines()[-1] == "done", done.stderr
     assert "ended with 0" in done.stdout
+    assert "early" not in done.stdout
 
 
 def test_processes_are_seen_from_the_host(lab: Laboratory) -> None:

@@ -29,8 +29,8 @@ class BootSpec:
     lab: str
     netns: str
     root: RootSpec
-    programs: Sequence[tuple[str, Sequence[str]]]
-    """(name, argv): what PID 1 starts and restarts."""
+    programs: Sequence[tuple[str, Sequence[str], str]]
+    """(name, argv, needed path or ''): what PID 1 starts and restarts."""
     environment: dict[str, str]
     control_group: str = ""
     """The ``cgroup.procs`` file of the machine's control group, '' where there is none."""

@@ -221,7 +221,7 @@ class Core:
             root=self._root_spec(loaded, machine, files),
             programs=[]
             if loaded.is_bare
-            else [(p.name, p.argv) for p in programs_of(machine.kind)],
+            else [(p.name, p.argv, p.needed) for p in programs_of(machine.kind)],
             environment={**ENVIRONMENT, "OPENMSE_LAB": self.name},
             control_group=group.members_file,
         )

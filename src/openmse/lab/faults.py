@@ -250,10 +250,10 @@ class Faults(Core):
         if what == "all":
             return self._freeze_all(machine)
         target = self._component(machine, what, FREEZABLE)
-        target.signal(signal.SIGSTOP)
+        self._stop([target])
         at = linux.now_ns()
         if what == POSTGRES:  # the parent first: then no new children can appear
-            _signal_all(procs.descendants_of(target.pid), signal.SIGSTOP)
+            self._stop(_identities(procs.descendants_of(target.pid)))
         return at
 
     def thaw(self, machine: str, what: str) -> int:
@@ -278,9 +278,15 @@ class Faults(Core):
             return linux.now_ns()
         stopped: set[int] = set()
         while running := set(self.processes(machine)) - stopped - {init.pid}:
-            _signal_all(sorted(running), signal.SIGSTOP)
+            self._stop(_identities(sorted(running)))
             stopped |= running
         return linux.now_ns()
+
+    def _stop(self, processes: list[procs.Process]) -> None:
+        """SIGSTOP, and wait until none of them runs (one in a disk's queue takes a moment)."""
+        for process in processes:
+            process.signal(signal.SIGSTOP)
+        self._await(lambda: all(p.has_stopped() for p in processes), "processes to stop")
 
     def _component(self, machine: str, component: str, allowed: tuple[str, ...]) -> procs.Process:
         if component not in allowed:
@@ -328,7 +334,9 @@ def _concerns(machine: str, other: str, source: str, target: str) -> bool:
 
 
 def _signal_all(pids: list[int], number: int) -> None:
-    for pid in pids:
-        process = procs.Process.of(pid)
-        if process is not None:
-            process.signal(number)
+    for process in _identities(pids):
+        process.signal(number)
+
+
+def _identities(pids: list[int]) -> list[procs.Process]:
+    return [process for process in map(procs.Process.of, pids) if process is not None]

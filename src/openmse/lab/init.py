@@ -12,24 +12,31 @@ import time
 
 RESTART_AFTER_S = 0.1
 """As systemd's RestartSec= default."""
+LOOK_AGAIN_AFTER_S = 0.05
 _LOG_LIMIT_BYTES = 32 * 1024**2
 
 
 class Supervisor:
     """The boot programs: their pids, and when those that ended are due again (monotonic s)."""
 
-    def __init__(self, programs: dict[str, list[str]], environment: dict[str, str]) -> None:
-        self._programs = programs
+    def __init__(
+        self, programs: list[tuple[str, list[str], str]], environment: dict[str, str]
+    ) -> None:
+        """``programs``: (name, argv, path that must exist before it is started, or '')."""
+        self._programs = {name: (argv, needed) for name, argv, needed in programs}
         self._environment = environment
         self._running: dict[int, str] = {}
-        self._due = dict.fromkeys(programs, 0.0)
+        self._due = dict.fromkeys(self._programs, 0.0)
 
     def start_due(self) -> float:
         """Start what is due; return the seconds until the next one is."""
         now = time.monotonic()
         for name in [name for name, due in self._due.items() if due <= now]:
-            del self._due[name]
-            self._start(name)
+            if os.path.exists(self._programs[name][1] or "/"):
+                del self._due[name]
+                self._start(name)
+            else:  # not set up yet
+                self._due[name] = now + LOOK_AGAIN_AFTER_S
         return max(0.0, min(self._due.values(), default=now + 60.0) - now)
 
     def reap(self) -> None:
@@ -47,7 +54,7 @@ class Supervisor:
                 self._due[name] = time.monotonic() + RESTART_AFTER_S
 
     def _start(self, name: str) -> None:
-        argv = self._programs[name]
+        argv, _ = self._programs[name]
         log = f"/var/log/console/{name}.log"
         _rotate(log)
         actions = [
@@ -84,7 +91,7 @@ def main() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
     with open(path) as file:
         config = json.load(file)
-    supervisor = Supervisor(dict(config["programs"]), config["environment"])
+    supervisor = Supervisor(config["programs"], config["environment"])
     _say(f"machine {machine} of laboratory {lab} boots")
     while True:
         wait_s = supervisor.start_due()

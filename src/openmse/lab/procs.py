@@ -30,6 +30,11 @@ class Process:
         stat = _stat(self.pid)
         return bool(stat) and int(stat[19]) == self.started and stat[0] not in "ZX"
 
+    def has_stopped(self) -> bool:
+        """Whether it is stopped (SIGSTOP), or has ended: it does nothing any more."""
+        stat = _stat(self.pid)
+        return not stat or int(stat[19]) != self.started or stat[0] in "TtZX"
+
     def signal(self, number: int) -> bool:
         """Send a signal; False if the process is gone."""
         try:

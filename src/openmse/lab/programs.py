@@ -16,6 +16,10 @@ REPLICATION_PORT: Final = ports.POSTGRESQL
 CONFIG_PATH: Final = "/etc/openmse/openmse.toml"
 WITNESS_CONFIG_PATH: Final = "/etc/openmse/witness.toml"
 
+ENABLED: Final = "/etc/openmse/enabled"
+"""Made when a machine has been set up: until then its programs are not started, as services that
+have not been enabled yet."""
+
 HEALTH_MONITOR: Final = "health-monitor"
 GUARD: Final = "guard"
 POSTGRES: Final = "postgres"
@@ -35,6 +39,8 @@ class Program:
 
     name: str
     argv: tuple[str, ...]
+    needed: str = ENABLED
+    """It is started once this path exists."""
 
 
 def programs_of(kind: Kind) -> tuple[Program, ...]:

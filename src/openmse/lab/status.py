@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 from openmse.errors import UsageError
-from openmse.lab import provision
+from openmse.lab import client
 from openmse.lab.programs import HEALTH_MONITOR, POSTGRES
 from openmse.lab.topology import VIRTUAL_IP, Kind
 
@@ -22,7 +22,10 @@ _PRIMARY: Final = "mse1"
 
 
 def ask(laboratory: "Laboratory", machine: str) -> dict[str, Any] | None:
-    """What ``mse ha status --json`` says on a node; None if it does not answer."""
+    """What ``mse ha status --json`` says on a node; None if it does not answer.
+
+    The form is that of ``openmse.node.control.snapshot.Snapshot``.
+    """
     command = ["mse", "ha", "status", "--json"]
     try:
         done = laboratory.exec(machine, command, timeout_s=_ANSWER_TIMEOUT_S)
@@ -55,19 +58,24 @@ def _machine(laboratory: "Laboratory", name: str, told: dict[str, Any] | None) -
         "state": answer.get("state"),
         "role": answer.get("role"),
         "sync": answer.get("sync"),
-        "epoch": answer.get("epoch"),
+        "epoch": _register(told).get("epoch"),
         "pids": {HEALTH_MONITOR: pids[HEALTH_MONITOR], POSTGRES: pids[POSTGRES]},
     }
 
 
+def _register(told: dict[str, Any] | None) -> dict[str, Any]:
+    """The newest config that a node knows chosen; empty where there is none."""
+    return (told or {}).get("register") or {}
+
+
 def _group(laboratory: "Laboratory", told: dict[str, dict[str, Any] | None]) -> dict[str, Any]:
     """The group as the node with the newest config (term, epoch) tells it."""
-    answers = [answer for answer in told.values() if answer and answer.get("epoch") is not None]
-    newest = max(answers, key=lambda a: (a.get("term") or 0, a["epoch"]), default={})
+    registers = [register for answer in told.values() if (register := _register(answer))]
+    newest = max(registers, key=lambda r: (r["term"], r["epoch"]), default={})
     return {
         "virtual_ip": VIRTUAL_IP,
         "owner": newest.get("owner"),
         "mode": newest.get("mode"),
         "epoch": newest.get("epoch"),
-        "client_dsn": provision.client_dsn(laboratory),
+        "client_dsn": client.dsn(laboratory.places),
     }
