@@ -200,7 +200,7 @@ class Workload:
         return [Row(*map(int, line.split())) for line in done.stdout.splitlines()]
 
     def pgbench_sums(self) -> list[int]:
-        """The four sums that TPC-B keeps equal: accounts, tellers, branches, history.
+        """The sums that TPC-B keeps equal (accounts, tellers, branches, history), and a count.
 
         Raises: DriverError.
         """

@@ -300,13 +300,14 @@ def _dump(conninfo: str, run: str) -> None:
 
 
 def _sum_pgbench(conninfo: str) -> None:
-    """Print the sums that TPC-B keeps equal."""
+    """Print the four sums that TPC-B keeps equal, and the number of transactions."""
     with psycopg.connect(conninfo, autocommit=True) as connection:
         row = connection.execute(
             "SELECT (SELECT sum(abalance) FROM pgbench_accounts),"
             " (SELECT sum(tbalance) FROM pgbench_tellers),"
             " (SELECT sum(bbalance) FROM pgbench_branches),"
-            " (SELECT coalesce(sum(delta), 0) FROM pgbench_history)"
+            " (SELECT coalesce(sum(delta), 0) FROM pgbench_history),"
+            " (SELECT count(*) FROM pgbench_history)"
         ).fetchone()
         print(*(row or ()))
 
