@@ -175,7 +175,10 @@ class SyncGate:
         connection = await session.connection()
         await instance.on_disk(lambda: instance.sidecar.write_proof(None))
         await reload_seen(instance, server, connection, names=True)
-        await connection.query("checkpoint", deadline_s=CHECKPOINT_DEADLINE_S)
+        # The second one, of almost nothing, is for a checkpointer that stood still between looking
+        # for signals and looking for requests when the first was asked for.
+        for _ in range(2):
+            await connection.query("checkpoint", deadline_s=CHECKPOINT_DEADLINE_S)
         lsn = 0
         if is_primary:
             ((text,),) = await connection.query(

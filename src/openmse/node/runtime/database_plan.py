@@ -6,7 +6,7 @@ Every row says one thing; the lane performs it, observes again and asks again.
 from dataclasses import dataclass
 from enum import StrEnum
 
-from openmse.ha.local import DbProcess, DbRole, DbWanted, Receiver, Rung
+from openmse.ha.local import DbProcess, DbRole, DbWanted, Rung
 from openmse.node.drivers.postgres.instance import SETTLING
 from openmse.node.drivers.postgres.rejoin import RUNGS, Upstream, is_allowed, needed_rung
 from openmse.node.drivers.postgres.sidecar import DirectoryRecord
@@ -37,7 +37,8 @@ class Facts:
     refusal: str = ""
     marker: str = ""
     end_lsn: int | None = None
-    receiver: Receiver = Receiver.NONE
+    is_told_to_receive: bool = False
+    is_cut: bool = False
     is_promoting: bool = False
     least_rung: Rung = Rung.STREAM
     """What earlier attempts have shown to be needed."""
@@ -79,9 +80,9 @@ def _running_towards_standby(wanted: DbWanted, facts: Facts) -> Step:
     is_other = _is_other(wanted, facts.record)
     if is_other or facts.least_rung is not Rung.STREAM:
         return Step(Act.STOP, facts.least_rung)
-    if wanted.receiver and facts.receiver in (Receiver.CUT, Receiver.NONE):
+    if wanted.receiver and not facts.is_told_to_receive:
         return Step(Act.RECEIVE)
-    if not wanted.receiver and facts.receiver is not Receiver.CUT:
+    if not wanted.receiver and not facts.is_cut:
         return Step(Act.CUT)
     return NOTHING
 
@@ -94,9 +95,7 @@ def _running_towards_primary(wanted: DbWanted, facts: Facts) -> Step:
         return Step(Act.REFUSE, sentence=refusal)
     if facts.role is DbRole.PRIMARY:
         return Step(Act.STOP)  # a new history begins with a promotion, from a standby's recovery
-    if facts.receiver is not Receiver.CUT:
-        return Step(Act.CUT)
-    return Step(Act.PROMOTE)
+    return Step(Act.PROMOTE if facts.is_cut else Act.CUT)
 
 
 def _while_down(wanted: DbWanted, facts: Facts) -> Step:

@@ -145,7 +145,7 @@ class Instance:
 
     async def inspect(self) -> DiskFacts:
         """Look at the data directory of a stopped server. Raises: StateError, DatabaseError."""
-        facts = await self.on_disk(self._look)
+        facts = await self.on_disk(self.look)
         if facts.role is DbRole.DOWN or facts.refusal or facts.marker in (CREATING, SWAPPING):
             return facts
         control = await self.control_data(self.settings.data_dir)
@@ -180,7 +180,8 @@ class Instance:
             return record
         return await self.update_record(promoting_to=None, promoting_fork_lsn=0)
 
-    def _look(self) -> DiskFacts:
+    def look(self) -> DiskFacts:
+        """The part of inspect() that needs no program. Blocks on the disk. Raises: StateError."""
         data_dir = self.settings.data_dir
         marker = self.sidecar.read_marker() or ""
         try:

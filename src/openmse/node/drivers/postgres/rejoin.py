@@ -148,8 +148,8 @@ class Rejoin:
         await instance.on_disk(lambda: instance.sidecar.set_marker(SETTLING))
         return True
 
-    async def rebuild(self, facts: DiskFacts) -> None:
-        """Copy the peer's data into a new directory and put it in the place of ours.
+    async def rebuild(self, facts: DiskFacts) -> bool:
+        """Copy the peer's data into a new directory and put it in the place of ours; True.
 
         Ours stays untouched until the copy is whole, and is kept aside afterwards.
         Raises: DatabaseError.
@@ -186,6 +186,7 @@ class Rejoin:
         if control.system_identifier != source.system_identifier:
             raise DatabaseError("The copy of the peer's database is not what the peer has.")
         await instance.on_disk(lambda: self._swap(copy, control))
+        return True
 
     async def _prepare_source(self) -> ControlData:
         """A checkpoint on the owner, so that its control file shows its own timeline.
