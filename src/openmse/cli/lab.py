@@ -14,13 +14,28 @@ from openmse.lab.laboratory import Laboratory, Wanted
 from openmse.lab.switch import ONLY
 from openmse.lab.topology import Places, Topology
 
+DEFAULT_NAME = "lab"
+_META = "openmse.lab.name"
+
+
+def _chosen_name(ctx: click.Context, _parameter: click.Parameter, given: str | None) -> str:
+    """The name given here or to a command above; what is below sees it too."""
+    name = given or ctx.meta.get(_META) or DEFAULT_NAME
+    ctx.meta[_META] = name
+    return str(name)
+
+
 name_option = click.option(
-    "--name", default="lab", show_default=True, metavar="NAME", help="Which laboratory."
+    "--name", metavar="NAME", callback=_chosen_name, help=f"Which laboratory ({DEFAULT_NAME})."
 )
 """Every command of a laboratory takes it."""
+_group_name_option = click.option(
+    "--name", metavar="NAME", callback=_chosen_name, expose_value=False, help="Which laboratory."
+)
 
 
 @click.group()
+@_group_name_option
 def lab() -> None:
     """Rehearse on this computer: whole machines, real faults, nothing left behind."""
 
@@ -102,6 +117,7 @@ def exec_(name: str, user: str, machine: str, command: tuple[str, ...]) -> None:
 
 
 @lab.group()
+@_group_name_option
 def fault() -> None:
     """Break something, or mend it."""
 
