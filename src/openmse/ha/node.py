@@ -51,6 +51,7 @@ from openmse.ha.state import Aim, Node, OperationKind, Party, Step
 from openmse.ha.transitions import Owner, Post, Row, Verdict, row
 from openmse.ha.values import (
     MILLISECOND,
+    SECOND,
     Ballot,
     Config,
     Instant,
@@ -99,7 +100,7 @@ def boot(
     _name_parties(n)
     runs = db.process is DbProcess.UP and db.role is DbRole.PRIMARY
     known = record.known
-    if known is not None and known.owner == n.me:
+    if known is not None and is_owner(n):
         n.is_halted = known.mode is Mode.SYNC and not runs
         n.alone_confirmed = not is_machine_boot or runs
     if runs and not is_machine_boot:
@@ -187,7 +188,8 @@ def _receive(d: Draft, message: Message) -> None:
     if acceptor.is_forgetful(n.record, message.stamp, n.record.known):
         _receive_forgetful(d, message)
         return
-    n.record = acceptor.remember(n.record, message.stamp)
+    standing = message.standing if isinstance(message, Beat) else None
+    n.record = acceptor.remember(n.record, message.stamp, standing)
     match message:
         case Beat():
             leases.on_beat(d, message)
@@ -243,7 +245,7 @@ def _receive_forgetful(d: Draft, message: Message) -> None:
             if told is not None:
                 d.send(message.stamp.id, told)
         case BeatAck():
-            _note_stamp(n, message.stamp)
+            _note_stamp(n, message)
         case Prepare() | Accept():
             no = Refused(d.stamp, message.ballot, n.record.promised, refusal)
             d.send(message.stamp.id, no)
@@ -253,11 +255,13 @@ def _receive_forgetful(d: Draft, message: Message) -> None:
             pass
 
 
-def _note_stamp(n: Node, stamp: Stamp) -> None:
-    if stamp.id == n.witness.id:
-        n.witness = leases.heard(n, n.witness, stamp)
-    elif stamp.id == n.peer.id:
-        n.peer = leases.heard(n, n.peer, stamp)
+def _note_stamp(n: Node, ack: BeatAck) -> None:
+    if ack.nonce < n.started_at:
+        return
+    if ack.stamp.id == n.witness.id:
+        n.witness = leases.heard(n, n.witness, ack.stamp, ack.nonce)
+    elif ack.stamp.id == n.peer.id:
+        n.peer = leases.heard(n, n.peer, ack.stamp, ack.nonce)
 
 
 def _on_ack(d: Draft, ack: BeatAck) -> None:
@@ -357,7 +361,7 @@ def _on_config(d: Draft) -> None:
     n.lease_until = Instant(0)
     n.is_halted = False
     n.protect_released = False
-    if new.owner == n.me:
+    if is_owner(n):
         n.cutoff_at = Instant(n.now + timing_of(new).cutoff_ns)
         n.alone_confirmed = True
         if n.operation is not None and n.operation.kind is OperationKind.TAKEOVER:
@@ -393,6 +397,8 @@ def _act(d: Draft) -> None:
     n = d.n
     if n.proposal is not None or n.now < n.next_attempt_at:
         return
+    if not acceptor.is_member(n.record):
+        return  # ⚠ it has no vote, and nobody would count it
     verdict = facts.verdict(n)
     if verdict is Verdict.STEADY:
         return
@@ -463,7 +469,8 @@ def _has_news(d: Draft, own: Standing) -> bool:
 def _wake_at(d: Draft) -> Instant:
     """The next instant at which time alone changes something."""
     n = d.n
-    due = [n.beat_at + d.timing.beat_ns]
+    has_parties = bool(n.peer.id or n.witness.id)
+    due = [n.beat_at + d.timing.beat_ns if has_parties else n.now + SECOND]
     if n.proposal is not None:
         due += [n.proposal.deadline, n.proposal.sent_at + proposer.RESEND_NS]
     if n.poll is not None:

@@ -147,7 +147,7 @@ class GroupRuntime:
         )
         self.lease.install()
         self.address = AddressLane(
-            AddressSettings(self.config.node.interface, group.virtual_ips),
+            AddressSettings(self.config.node.interface, addresses),
             self.lease,
             on_view=self._on_net,
             clock=now,
