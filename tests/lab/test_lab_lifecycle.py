@@ -184,3 +184,44 @@ def test_without_root_it_says_what_is_missing_and_why() -> None:
     )
     assert done.returncode == 1
     assert "A laboratory needs root: its machines are network" in done.stderr
+
+
+@pytest.mark.root
+def test_commands_over_the_command_line(lab_name: str) -> None:
+    def mse(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        program = "from openmse.cli.main import main; main()"
+        command = [sys.executable, "-c", program, "lab", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert mse("status", "--name", lab_name).returncode == 2
+    built = mse("up", "--bare", "--name", lab_name)
+    assert built.returncode == 0, built.stderr
+    again = mse("up", "--bare", "--name", lab_name)
+    assert again.returncode == 2
+    assert f"mse lab down --name {lab_name}" in again.stderr
+    done = mse("exec", "--name", lab_name, "mse1", "--", "sh", "-c", "hostname; exit 5")
+    assert (done.stdout, done.returncode) == ("mse1\n", 5)
+    done = mse("exec", "mse2", "--name", lab_name, "--", "hostname", "--short")
+    assert (done.stdout, done.returncode) == ("mse2\n", 0)
+    for fault in (
+        ["cut", "mse1", "mse2", "--only", "heartbeats"],
+        ["one-way", "mse1", "witness"],
+        ["slow", "mse2", "--loss", "1"],
+        ["heal", "mse1", "mse2"],
+        ["heal"],
+        ["power-off", "mse2"],
+        ["power-on", "mse2"],
+        ["freeze", "mse1", "all"],
+        ["thaw", "mse1", "all"],
+        ["fill-disk", "witness"],
+        ["free-disk", "witness"],
+    ):
+        done = mse("fault", "--name", lab_name, *fault)
+        assert done.returncode == 0, (fault, done.stderr)
+    clock = mse("fault", "clock", "mse1", "-30", "--name", lab_name)
+    assert clock.returncode == 3
+    assert "cannot be moved by -30 s" in clock.stderr
+    picture = json.loads(mse("status", "--json", "--name", lab_name).stdout)
+    assert picture["machines"]["client"]["namespace"] == f"{lab_name}-client"
+    assert mse("down", "--name", lab_name).returncode == 0
+    assert _traces(lab_name) == []

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from openmse.errors import UsageError
-from openmse.lab import cleanup
+from openmse.lab import cleanup, requirements
 from openmse.lab.faults import FREEZABLE, KILLABLE
 from openmse.lab.laboratory import Laboratory, Wanted
 from openmse.lab.switch import ONLY
@@ -68,6 +68,8 @@ def up(name: str, topology: str, failover_wait: float, bare: bool, keep: bool) -
 @name_option
 def down(name: str) -> None:
     """Remove the laboratory, whatever state it is in."""
+    requirements.check_root()
+    requirements.extend_path()
     cleanup.down(Places.of(name))
 
 

@@ -36,6 +36,8 @@ class Laboratory(Faults):
     def open(cls, name: str) -> Self:
         """The laboratory called ``name``. Raises: UsageError if there is none."""
         places = Places.of(name)
+        requirements.check_root()
+        requirements.extend_path()
         return cls(places, state.load(places))
 
     @classmethod

@@ -11,8 +11,8 @@ _PROGRAMS = {"ip": "iproute2", "mkfs.ext4": "e2fsprogs"}
 _FREE_BYTES = 3 * 1024**3
 
 
-def check(images: str) -> None:
-    """Raise a DriverError that says what is missing and why it is needed."""
+def check_root() -> None:
+    """Raise a DriverError for anybody but root, saying why."""
     if os.geteuid() != 0:
         raise DriverError(
             "A laboratory needs root: its machines are network, mount and process namespaces, and "
@@ -20,7 +20,19 @@ def check(images: str) -> None:
             "Run the same command with sudo; nothing on this machine's own network changes.",
             is_retryable=False,
         )
-    os.environ["PATH"] = f"{os.environ.get('PATH', '/usr/bin:/bin')}:/usr/sbin:/sbin"
+
+
+def extend_path() -> None:
+    """Let the tools of administration be found, also where they are not on the caller's PATH."""
+    path = os.environ.get("PATH", "/usr/bin:/bin")
+    if "/usr/sbin" not in path.split(":"):
+        os.environ["PATH"] = f"{path}:/usr/sbin:/sbin"
+
+
+def check(images: str) -> None:
+    """Raise a DriverError that says what is missing and why it is needed."""
+    check_root()
+    extend_path()
     missing = {package for program, package in _PROGRAMS.items() if not shutil.which(program)}
     if not _has_library():
         missing.add("nftables")
