@@ -4,9 +4,8 @@ Units: seconds for timeouts and durations; instants are CLOCK_BOOTTIME ns.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from msgspec import Struct
 
@@ -16,12 +15,14 @@ from openmse.lab.ledger import now_ns
 from openmse.lab.outage import Gap, longest_gap
 from openmse.lab.programs import HEALTH_MONITOR
 from openmse.lab.topology import Kind
-from openmse.lab.workload import Workload, wait_for
+from openmse.lab.workload import Workload, machine_of, wait_for
+from openmse.node.control.client import ControlClient
 
 SECOND = 1_000_000_000
 ENOUGH = 50
 """Acknowledged writes after which service counts as resumed (a quarter of a second of them)."""
 COMMAND_S = 60.0
+CONTROL_SOCKET = "/run/openmse/control.sock"
 
 
 class NotInTime(MseError):
@@ -37,40 +38,67 @@ class ExerciseFailed(MseError):
 
 
 class MachineView(Struct, frozen=True):
-    """One machine in ``mse lab status``; None where a field does not apply or nobody answers."""
+    """One node's own words; None where it does not answer."""
 
     state: str | None = None
     role: str | None = None
     sync: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """What ``mse lab status`` says, as far as exercises need it."""
+class _Register(Struct, frozen=True):
+    term: int
+    epoch: int
+    owner: str
+    mode: str
+
+
+class _Told(Struct, frozen=True):
+    """The part of a node's status that exercises need."""
+
+    state: str | None = None
+    role: str | None = None
+    sync: str | None = None
+    register: _Register | None = None
+
+
+class Picture(Struct, frozen=True):
+    """What the nodes said at one instant; ``owner`` and ``mode`` are the newest config's."""
 
     at: int
     owner: str
     mode: str
     epoch: int | None
     machines: dict[str, MachineView]
-    conninfo: str
 
-    @classmethod
-    def of(cls, status: dict[str, Any], group: str, at: int) -> "Picture":
-        """Read the pinned form."""
-        found = status["groups"].get(group) or {}
-        machines = {
-            name: MachineView(view.get("state"), view.get("role"), view.get("sync"))
-            for name, view in status["machines"].items()
-        }
-        return cls(
-            at=at,
-            owner=found.get("owner") or "",
-            mode=found.get("mode") or "",
-            epoch=found.get("epoch"),
-            machines=machines,
-            conninfo=found.get("client_dsn") or "",
-        )
+
+def ask(laboratory: Laboratory, node: str, within_s: float = 1.0) -> _Told | None:
+    """A node's status over its control socket; None if it does not answer in time.
+
+    The same words as ``mse lab status``, without starting programs: on two cores, those would
+    disturb what is measured.
+    """
+    try:
+        socket_path = laboratory.path_in(node, CONTROL_SOCKET)
+        with ControlClient(socket_path) as client:
+            told: _Told = client.call("status", type=_Told, within_s=within_s)
+    except (MseError, OSError):
+        return None
+    return told
+
+
+def look(laboratory: Laboratory, nodes: Sequence[str]) -> Picture:
+    """Ask all nodes now."""
+    at = now_ns()
+    told = {node: ask(laboratory, node) for node in nodes}
+    registers = [answer.register for answer in told.values() if answer and answer.register]
+    newest = max(registers, key=lambda r: (r.term, r.epoch), default=None)
+    machines = {
+        node: MachineView(answer.state, answer.role, answer.sync) if answer else MachineView()
+        for node, answer in told.items()
+    }
+    if newest is None:
+        return Picture(at, "", "", None, machines)
+    return Picture(at, newest.owner, newest.mode, newest.epoch, machines)
 
 
 class Mark(Struct, frozen=True):
@@ -125,14 +153,15 @@ class Stage:
     stopping: threading.Event = field(default_factory=threading.Event)
     marks: list[Mark] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     # ------------------------------------------------------------------ look
 
     def picture(self) -> Picture:
-        """Ask the machines now; remembered for the timeline."""
-        at = now_ns()
-        found = Picture.of(self.laboratory.status(), self.group, at)
-        self.pictures.append(found)
+        """Ask the nodes now; remembered for the timeline."""
+        found = look(self.laboratory, self.nodes)
+        with self.lock:
+            self.pictures.append(found)
         return found
 
     @property
@@ -217,7 +246,7 @@ class Stage:
 
     def _is_sync(self) -> bool:
         found = self.picture()
-        both = all(found.machines[node].state is not None for node in self.nodes)
+        both = all(found.machines[node].sync == "sync" for node in self.nodes)
         return found.mode == "SYNC" and both
 
     def watch(self, seconds: float) -> int:
@@ -248,8 +277,8 @@ class Stage:
             is_open=gap.is_open,
             acknowledged=len(inside),
             unknown=sum(window.begin <= e.at <= end for e in written.unknown),
-            served_before=_server(earlier[-1].by) if earlier else "",
-            served_after=_server(inside[-1].by) if inside else "",
+            served_before=machine_of(earlier[-1].by) if earlier else "",
+            served_after=machine_of(inside[-1].by) if inside else "",
             ordinary_gap_ms=self._ordinary_gap(window.begin, end),
             sync_after_s=window.sync_after_s,
             control_gap_ms=before.ms,
@@ -259,7 +288,3 @@ class Stage:
         found = self.load.ordinary.account().acknowledged_at
         gap: Gap | None = longest_gap(found, begin, end) if found else None
         return gap.ms if gap else None
-
-
-def _server(cluster_name: str) -> str:
-    return cluster_name.partition(".")[0]

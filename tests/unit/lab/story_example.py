@@ -81,7 +81,6 @@ def story(*violations: str) -> Story:
                 "witness": MachineView("WITNESS"),
                 "client": MachineView(),
             },
-            "",
         )
         for second in range(150)
     ]
