@@ -6,7 +6,6 @@ What it finds running (PostgreSQL, the address, the kernel lease) it adopts.
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import signal
 import sys
@@ -25,8 +24,9 @@ from openmse.node.control.commands import JournalFlushed
 from openmse.node.control.handler import Handler
 from openmse.node.control.server import ControlServer
 from openmse.node.control.snapshot import Facts
+from openmse.node.drivers.guard_feed import HealthMonitorLock
 from openmse.node.drivers.store import Opened, open_voter
-from openmse.node.drivers.store.voter import reincarnated
+from openmse.node.drivers.store.voter import emptied, reincarnated
 from openmse.node.group import GroupInfo
 from openmse.node.identity import create_group, make_directories
 from openmse.node.runtime.background import Background
@@ -35,6 +35,8 @@ from openmse.node.runtime.facts import facts_of
 from openmse.node.runtime.group_runtime import GroupRuntime
 from openmse.node.runtime.guard_link import GuardLink
 from openmse.node.runtime.journal import Journal
+from openmse.node.runtime.notices import Notice
+from openmse.node.runtime.notices import Notice
 from openmse.node.runtime.pairing import NodePairing
 
 BOOT_MARKER = "booted"
@@ -50,7 +52,7 @@ class Daemon:
     def __init__(self, config: NodeConfig) -> None:
         self.config = config
         places = config.places
-        self._lock = -1
+        self._lock: HealthMonitorLock | None = None
         self._opened: Opened | None = None
         self._background = Background("writer")
         self._events = EventLog(places.events, self._background)
@@ -62,6 +64,7 @@ class Daemon:
         self._has_runtime = asyncio.Event()
         self._failure: BaseException | None = None
         self._is_stopping = False
+        self._is_forgetting = False
 
     # -- what the control socket and pairing use -------------------------------------------
 
@@ -103,6 +106,58 @@ class Daemon:
         if self.runtime is not None:
             self.runtime.note(note)
 
+    @property
+    def incarnation(self) -> str:
+        """Of this node's memory."""
+        assert self._opened is not None
+        return self._opened.record.incarnation
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the core runs; it does not while one life ends and the next begins."""
+        runtime = self.runtime
+        return runtime is not None and runtime.runner is not None and not runtime.ended.is_set()
+
+    def send_notice(self, notice: Notice) -> bool:
+        """Tell the other node; False where there is no link."""
+        return self.runtime is not None and self.runtime.links.send_notice(notice)
+
+    async def forget_group(self) -> None:
+        """Stop this node's database, forget the group and begin with an empty memory."""
+        assert self.runtime is not None
+        assert self._opened is not None
+        runtime = self.runtime
+        await runtime.shut_down_database()
+        group_file.remove(self.config.places.group)
+        self._opened.record = emptied(self._opened)
+        runtime.keeps_record = False
+        runtime.ended.set()
+
+    @property
+    def incarnation(self) -> str:
+        """Of this node's memory."""
+        assert self._opened is not None
+        return self._opened.record.incarnation
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the core runs; it does not while a life ends and the next begins."""
+        runtime = self.runtime
+        return runtime is not None and runtime.runner is not None and not runtime.ended.is_set()
+
+    def send_notice(self, notice: Notice) -> bool:
+        """Tell the other node's daemon; False where there is no link."""
+        return self.runtime is not None and self.runtime.links.send_notice(notice)
+
+    async def forget_group(self) -> None:
+        """Stop this node's database, forget the group and begin with an empty memory."""
+        runtime = self.runtime
+        assert runtime is not None
+        await runtime.stop_database()
+        group_file.remove(self.config.places.group)
+        self._is_forgetting = True
+        runtime.reload()
+
     def take_group(self, group: GroupInfo) -> None:
         """The group's facts changed: save them, and live by them from now on. Raises StateError."""
         group_file.save(self.config.places.group, group)
@@ -136,7 +191,7 @@ class Daemon:
         _make(places.run_dir)
         _make(places.state_dir)
         make_directories(self.config)
-        self._lock = _lock(places.run_dir / "health-monitor.lock")
+        self._lock = HealthMonitorLock(str(places.run_dir))
         self._opened = open_voter(places.register, self.config.node.name)
         marker = places.run_dir / BOOT_MARKER
         is_machine_boot = not marker.exists()
@@ -154,11 +209,18 @@ class Daemon:
             events=self._events,
             journal=self._journal,
             is_machine_boot=is_machine_boot,
+            on_notice=self._pairing.on_notice,
         )
+        runtime.links.on_peer_up = self._pairing.on_link_up
         runtime.on_step = self._guard.on_step
+        runtime.links.on_notice = self._pairing.on_notice
+        runtime.links.on_peer_up = self._pairing.on_link_up
         self.runtime = runtime
         try:
+            await runtime.open()
+            self._guard.found(runtime.lease)
             await runtime.start()
+            self._guard.group = runtime.group.group if runtime.group else ""
             await self._pairing.refresh()
             await runtime.ended.wait()
         finally:
@@ -169,6 +231,9 @@ class Daemon:
             self._is_stopping = True
         if runtime.wants_new_incarnation:
             self._opened.record = reincarnated(self._opened)
+        if self._is_forgetting:
+            self._is_forgetting = False
+            self._opened.record = forgotten(self._opened)
 
     def _load_group(self) -> GroupInfo | None:
         places = self.config.places
@@ -204,22 +269,6 @@ def _make(path: Path) -> None:
             f"The directory {path} cannot be made: {error.strerror}.",
             "Check [paths] in the configuration, and run as root.",
         ) from error
-
-
-def _lock(path: Path) -> int:
-    """Two health monitors on one machine would each believe to be it. Raises StateError."""
-    try:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.truncate(lock, 0)
-        os.write(lock, f"{os.getpid()}\n".encode())
-    except OSError as error:
-        raise StateError(
-            f"A health monitor is running on this machine already ({path} is locked), or the file "
-            f"cannot be used: {error.strerror}.",
-            "Look with 'mse ha status'; end the other one first.",
-        ) from error
-    return lock
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,15 +1,18 @@
 """What a snapshot shows beyond the core's state, gathered when somebody asks."""
 
 import os
+from typing import TYPE_CHECKING
 
 from openmse.node.config import NodeConfig
 from openmse.node.control.alarms import Alarm
 from openmse.node.control.snapshot import Facts
 from openmse.node.runtime.event_log import EventLog, wall_now
-from openmse.node.runtime.group_runtime import GroupRuntime
+
+if TYPE_CHECKING:
+    from openmse.node.runtime.group_runtime import GroupRuntime
 
 
-def facts_of(runtime: GroupRuntime, events: EventLog, *, is_pairing_open: bool) -> Facts:
+def facts_of(runtime: "GroupRuntime", events: EventLog, *, is_pairing_open: bool) -> Facts:
     """The facts of this moment."""
     config, group = runtime.config, runtime.group
     peer = group.peer_of(config.node.name) if group else None
@@ -45,7 +48,7 @@ def postgres_pid(config: NodeConfig) -> int | None:
     return pid
 
 
-def _alarms(runtime: GroupRuntime) -> tuple[Alarm, ...]:
+def _alarms(runtime: "GroupRuntime") -> tuple[Alarm, ...]:
     found = []
     if runtime.address is not None and runtime.address.failure:
         found.append(Alarm("address_failed", "error", runtime.address.failure))

@@ -40,6 +40,7 @@ from openmse.node.runtime.event_log import Entry, EventLog, wall_now
 from openmse.node.runtime.fencing import run_agent
 from openmse.node.runtime.journal import Journal
 from openmse.node.runtime.links import Links
+from openmse.node.runtime.notices import Notice
 from openmse.node.runtime.watchdog_port import WatchdogPort
 
 FIRST_VIEW_WITHIN_S = 3.0
@@ -58,6 +59,7 @@ class GroupRuntime:
         events: EventLog,
         journal: Journal,
         is_machine_boot: bool,
+        on_notice: Callable[[Notice], None],
     ) -> None:
         self.config = config
         self.group = group
@@ -68,6 +70,8 @@ class GroupRuntime:
         self.ended = asyncio.Event()
         self.is_exit = False
         self.wants_new_incarnation = False
+        self.keeps_record = True
+        """False once the memory on disk was replaced: this life's record is void."""
         self.on_step: Callable[[Node], None] | None = None
         self.lease: KernelLease | None = None
         self.database: DatabaseLane | None = None
@@ -80,7 +84,7 @@ class GroupRuntime:
         self._is_changing_voters = False
         self._refused = 0
         self.runner: CoreRunner | None = None
-        self.links = Links(config, self._post, self._on_refused)
+        self.links = Links(config, self._post, self._on_refused, on_notice)
 
     @property
     def node(self) -> Node:
@@ -97,11 +101,14 @@ class GroupRuntime:
 
     # -- life ------------------------------------------------------------------------------
 
+    async def open(self) -> None:
+        """Open links and lanes, and look at what runs. Raises MseError."""
+        if self.group is not None:
+            await self._open_group(self.group)
+
     async def start(self) -> None:
-        """Open links and lanes, adopt what runs, boot the core. Raises MseError."""
+        """Boot the core on what was found, adopting it. Raises MseError."""
         group, config = self.group, self.config
-        if group is not None:
-            await self._open_group(group)
         record = self._opened.record
         if group is not None and record.known is None and len(group.nodes) == 1:
             record = await self._found(record)
@@ -125,7 +132,8 @@ class GroupRuntime:
         """End this life; PostgreSQL, the address and the lease stay as they are."""
         if self.runner is not None:
             self.runner.stop()
-            self._opened.record = self.runner.node.record
+            if self.keeps_record:
+                self._opened.record = self.runner.node.record
         await self.links.close()
         if self.database is not None:
             await self.database.close(leave_running=True)
@@ -299,6 +307,17 @@ class GroupRuntime:
         self.wants_new_incarnation = new_incarnation
         self.ended.set()
 
+    async def shut_down_database(self) -> None:
+        """Stop PostgreSQL and everything that serves, for good: the group is being forgotten."""
+        if self.runner is not None:
+            self.runner.stop()
+        if self.lease is not None:
+            self.lease.disarm()
+        if self.address is not None:
+            self.address.set_wanted(NetWanted())
+        if self.database is not None:
+            await self.database.close(leave_running=False)
+
     def reload(self) -> None:
         """The group's facts on disk have changed: end this life, begin another."""
         self.ended.set()
@@ -343,12 +362,13 @@ def desired_voters(node: Node, known: Config, group: GroupInfo) -> tuple[Voter, 
     if known.mode is not Mode.ALONE and len([v for v in kept if not v.is_witness]) < 2:
         return None
     present = {v.id for v in kept}
-    for party, is_witness in ((node.peer, False), (node.witness, True)):
-        is_ours = party.id in names if not is_witness else party.id == witness
-        if party.id and is_ours and party.id not in present:
-            if party.stamp is None:
-                continue
-            kept.append(Voter(party.id, party.stamp.incarnation, is_witness))
+    for info, party in ((group.peer_of(node.me), node.peer), (group.witness, node.witness)):
+        if info is None or info.name in present:
+            continue
+        stamp = party.stamp if party.id == info.name else None
+        incarnation = stamp.incarnation if stamp is not None else info.incarnation
+        if incarnation:
+            kept.append(Voter(info.name, incarnation, info.name == witness))
     wanted = tuple(kept)
     return None if set(wanted) == set(known.voters) else wanted
 

@@ -1,17 +1,17 @@
 """Tells the guard what it must do should this process die or freeze.
 
-After each step at most every 50 ms: until when the lease lasts, in which mode, and which
-postmaster is ours.
+After each step, at most every 50 ms unless something changed: until when the lease lasts, in which
+mode, and which postmaster is ours.
 """
 
-import os
-from pathlib import Path
-
+from openmse.guard.processes import start_time
 from openmse.ha.draft import is_owner, needs_lease, timing_of
 from openmse.ha.state import Node
-from openmse.ha.values import MILLISECOND, SECOND, Instant
+from openmse.ha.values import FOREVER, MILLISECOND, SECOND, Instant
 from openmse.node.config import NodeConfig
-from openmse.node.drivers.guard_feed import Feed, GuardFeed
+from openmse.node.drivers.guard_feed import GuardFeed
+from openmse.node.drivers.kernel_lease import KernelLease
+from openmse.node.runtime.facts import postgres_pid
 
 FEED_EVERY_NS = 50 * MILLISECOND
 SILENCE_AT_LEAST_NS = 5 * SECOND
@@ -21,24 +21,46 @@ class GuardLink:
     """Feeds the guard from the core's state."""
 
     def __init__(self, config: NodeConfig) -> None:
-        self._feed = GuardFeed(Path(config.paths.run_dir))
-        self._data_dir = config.places.data_dir
+        self._config = config
+        self._feed = GuardFeed(config.paths.run_dir)
+        self._data_dir = str(config.places.data_dir)
         self._sent_at = Instant(0)
-        self._sent: Feed | None = None
+        self._sent: tuple[str, int | None, object] | None = None
+        self._postmaster: tuple[int, int] | None = None
+        self._process: object = None
+        self.group = ""
+        self.found_until = Instant(0)
+        """The kernel lease that was found at the start: what holds until the first grant."""
+
+    def found(self, lease: KernelLease | None) -> None:
+        """Note what the kernel held when this life began."""
+        is_finite = lease is not None and lease.until != FOREVER
+        self.found_until = lease.until if lease is not None and is_finite else Instant(0)
 
     def on_step(self, node: Node) -> None:
         """Send what matters, if it changed or is due. Never blocks."""
         known = node.record.known
-        is_bound = is_owner(node) and needs_lease(node) and not node.is_halted
-        deadline = max(node.lease_until, node.cutoff_at) if is_bound else 0
-        feed = Feed(
-            pid=os.getpid(),
-            mode=known.mode.value if known is not None and is_owner(node) else "",
+        if node.db.process is not self._process:
+            self._process = node.db.process
+            self._postmaster = self._look()
+        deadline = None
+        if is_owner(node) and needs_lease(node) and not node.is_halted:
+            deadline = int(node.lease_until or max(node.cutoff_at, self.found_until))
+        mode = known.mode.value if known is not None else ""
+        state = (mode, deadline, self._postmaster)
+        if state == self._sent and node.now - self._sent_at < FEED_EVERY_NS:
+            return
+        self._sent, self._sent_at = state, node.now
+        self._feed.send(
+            mode=mode,
             deadline_ns=deadline,
             silence_limit_ns=max(timing_of(known).lease_ns, SILENCE_AT_LEAST_NS),
-            data_dir=str(self._data_dir),
+            postmaster=self._postmaster,
+            data_dir=self._data_dir,
+            group=self.group,
         )
-        is_due = node.now - self._sent_at >= FEED_EVERY_NS
-        if is_due or feed != self._sent:
-            self._feed.send(feed)
-            self._sent_at, self._sent = node.now, feed
+
+    def _look(self) -> tuple[int, int] | None:
+        pid = postgres_pid(self._config)
+        started = start_time(pid) if pid is not None else None
+        return (pid, started) if pid is not None and started is not None else None

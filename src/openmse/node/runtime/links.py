@@ -15,8 +15,10 @@ from openmse.node.drivers.peer.tls import TlsFiles
 from openmse.node.drivers.peer.udp import DatagramTransport
 from openmse.node.group import GroupInfo
 from openmse.node.runtime.clock import now
+from openmse.node.runtime.notices import NOTICES, Notice
+from openmse.node.runtime.notices import NOTICES, Notice
 from openmse.pki.names import Role
-from openmse.wire.codec import VOTERS, Codec, Spoken
+from openmse.wire.codec import VOTERS, Codec, Envelope, Spoken
 
 
 class Links:
@@ -27,11 +29,16 @@ class Links:
         config: NodeConfig,
         post: Callable[[Event], None],
         on_refused: Callable[[PeerError], None],
+        on_notice: Callable[[Notice], None],
     ) -> None:
         self._me = config.node.name
         self._post = post
         self._group = ""
-        self._codec = Codec({VOTERS: Message})
+        self._codec = Codec({VOTERS: Message, NOTICES: Notice})
+        self._on_notice = on_notice
+        self.on_peer_up: Callable[[], None] | None = None
+        """Called when a link to the other node came up."""
+        self._peer = ""
         self._spoken = Spoken()
         self._on_refused = on_refused
         host, ports = config.node.host, config.ports
@@ -42,6 +49,10 @@ class Links:
             on_link=self._on_link,
             on_refused=on_refused,
         )
+        self.on_notice: Callable[[Notice], None] | None = None
+        """What the other node's daemon says beside the protocol."""
+        self.on_peer_up: Callable[[], None] | None = None
+        self._peer = ""
         self.etcd_send: Callable[[Message], None] | None = None
         self._etcd_party = ""
 
@@ -49,8 +60,10 @@ class Links:
         """Listen, and know the group. Raises NetworkError, StateError."""
         self._group = group.group
         peer, witness = group.peer_of(self._me), group.witness
+        self._peer = peer.name if peer is not None else ""
         datagrams: dict[str, tuple[bytes, tuple[str, int] | None]] = {}
         parties: dict[str, tuple[Role, tuple[str, int] | None]] = {}
+        self._peer = peer.name if peer is not None else ""
         if peer is not None:
             datagrams[peer.name] = (roots[peer.name], (peer.address, peer.udp_port))
             parties[peer.name] = (Role.NODE, (peer.address, peer.tls_port))
@@ -88,19 +101,45 @@ class Links:
         else:
             self.mesh.send(self._group, to, data)
 
+    def send_notice(self, notice: Notice) -> bool:
+        """Tell the other node; False where there is no link to it."""
+        if not self._peer or not self.mesh.is_up(self._group, self._peer):
+            return False
+        version = self._spoken.version_for(self._group, self._peer)
+        data = self._codec.encode(
+            notice, group=self._group, sender=self._me, kind=NOTICES, version=version
+        )
+        return self.mesh.send(self._group, self._peer, data)
+
     def _on_data(self, group: str, party: str, data: bytes) -> None:
         try:
             envelope = self._codec.decode(data)
-            stamp = envelope.message.stamp
-            if (envelope.group, envelope.sender) != (group, party) or stamp.id != party:
+            is_vote = envelope.kind == VOTERS
+            speaker = envelope.message.stamp.id if is_vote else party
+            if (envelope.group, envelope.sender, speaker) != (group, party, party):
                 raise PeerError(f"{party} sent a message in another party's name.")
+            if not is_vote and party != self._peer:
+                raise PeerError(f"{party} is no node, but sent a notice as one.")
         except PeerError as error:
             self._on_refused(error)
             return
         self._spoken.heard(envelope)
+        if not is_vote:
+            self._on_notice(envelope.message)
+            return
         if isinstance(envelope.message, DATAGRAMS) and not self.mesh.is_up(group, party):
             self.mesh.poke(group, party)
         self._post(Received(now(), envelope.message))
 
+    def _hear_notice(self, party: str, envelope: Envelope) -> None:
+        if party != self._peer or (envelope.group, envelope.sender) != (self._group, party):
+            raise PeerError(f"{party} sent a notice that only the other node may send.")
+        if self.on_notice is not None:
+            self.on_notice(envelope.message)
+
     def _on_link(self, group: str, party: str, is_up: bool, was_reset: bool) -> None:
         self._post(LinkChanged(now(), party, is_up, was_reset))
+        if is_up and party == self._peer and self.on_peer_up is not None:
+            self.on_peer_up()
+        if is_up and party == self._peer and self.on_peer_up is not None:
+            self.on_peer_up()

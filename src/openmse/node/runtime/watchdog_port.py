@@ -1,4 +1,4 @@
-"""The watchdog as the core's effects need it: armed only while owner in SYNC, fed with the lease."""
+"""The watchdog as the core needs it: armed only while owner in SYNC, fed with the lease."""
 
 from openmse.node.config import WatchdogMode, WatchdogSection
 
