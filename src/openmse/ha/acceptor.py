@@ -17,8 +17,18 @@ from openmse.ha.messages import (
     Refusal,
     Refused,
     Stamp,
+    Standing,
 )
-from openmse.ha.values import Ballot, Config, Instant, Mode, Record, Release, Seen
+from openmse.ha.values import (
+    Ballot,
+    Config,
+    Instant,
+    Lineage,
+    Mode,
+    Record,
+    Release,
+    Seen,
+)
 
 
 class Bond(Struct, frozen=True):
@@ -37,9 +47,18 @@ class Bond(Struct, frozen=True):
     """The owner was heard since this voter started."""
 
 
-def stamp_of(record: Record) -> Stamp:
+def stamp_of(record: Record, lineage: Lineage | None = None, wal_end: int = 0) -> Stamp:
     """The stamp that goes on every message of this voter."""
-    return Stamp(record.me, record.incarnation, record.boot, record.promised)
+    return Stamp(record.me, record.incarnation, record.boot, record.promised, lineage, wal_end)
+
+
+def is_member(record: Record) -> bool:
+    """Whether the config known chosen means this very memory. One that began anew does not vote,
+    own or propose until a config change names its new incarnation (⚠ §2.6)."""
+    if record.known is None:
+        return True
+    mine = [v.incarnation for v in record.known.voters if v.id == record.me]
+    return not mine or record.incarnation in mine
 
 
 def holds_release(record: Record, bond: Bond) -> bool:
@@ -79,34 +98,44 @@ def is_forgetful(record: Record, stamp: Stamp, config: Config | None) -> bool:
 
     Within one boot a lower promise is only a message that was overtaken by a later one.
     """
+    voters = config.voters if config is not None else ()
+    if any(v.id == stamp.id and v.incarnation != stamp.incarnation for v in voters):
+        return True
     for seen in record.seen:
         if seen.id == stamp.id and seen.incarnation == stamp.incarnation:
             is_less = stamp.boot > seen.boot and stamp.promised < seen.promised
-            return is_less or stamp.boot < seen.boot
-    if config is None:
+            return is_less or stamp.boot < seen.boot or _shows_less_wal(seen, stamp)
+    return False
+
+
+def _shows_less_wal(seen: Seen, stamp: Stamp) -> bool:
+    """Whether the whole log of the sender is shorter than what it has had (⚠ §2.6)."""
+    if stamp.lineage is None or seen.lineage is None or stamp.boot <= seen.wal_boot:
         return False
-    return any(v.id == stamp.id and v.incarnation != stamp.incarnation for v in config.voters)
+    return (stamp.lineage, stamp.wal_end) < (seen.lineage, seen.wal_end)
 
 
-def remember(record: Record, stamp: Stamp) -> Record:
-    """Note the most that a voter has shown of its memory. Kept with the next record persisted."""
-    kept = []
+def remember(record: Record, stamp: Stamp, standing: Standing | None = None) -> Record:
+    """Note the most that a voter has shown of its memory. Kept with the next record persisted.
+
+    ``standing`` adds the log of a node that streams or serves: what it has, at the least.
+    """
+    known = Seen(stamp.id, stamp.incarnation, stamp.boot, stamp.promised)
     for seen in record.seen:
-        if seen.id != stamp.id:
-            kept.append(seen)
-        elif seen.incarnation == stamp.incarnation:
-            if stamp.boot <= seen.boot and stamp.promised <= seen.promised:
-                return record
-            kept.append(
-                replace(
-                    seen,
-                    boot=max(seen.boot, stamp.boot),
-                    promised=max(seen.promised, stamp.promised),
-                )
+        if seen.id == stamp.id and seen.incarnation == stamp.incarnation:
+            known = replace(
+                seen,
+                boot=max(seen.boot, stamp.boot),
+                promised=max(seen.promised, stamp.promised),
             )
-    if all(seen.id != stamp.id for seen in kept):
-        kept.append(Seen(stamp.id, stamp.incarnation, stamp.boot, stamp.promised))
-    return replace(record, seen=tuple(kept))
+    lineage, end = stamp.lineage, stamp.wal_end
+    if standing is not None and (standing.is_streaming or standing.is_primary):
+        lineage, end = standing.lineage, standing.end_lsn
+    if lineage is not None and (lineage, end) > (known.lineage or Lineage(0, 0, ""), known.wal_end):
+        known = replace(known, lineage=lineage, wal_end=end, wal_boot=stamp.boot)
+    if known in record.seen:
+        return record
+    return replace(record, seen=(*(s for s in record.seen if s.id != stamp.id), known))
 
 
 def on_prepare(record: Record, message: Prepare) -> tuple[Record, Promise | Refused]:

@@ -94,7 +94,7 @@ def _switchover(d: Draft, command_id: str, command: Switchover, asked_by: str) -
 
 def _force(d: Draft, command_id: str, command: ForceTakeover) -> None:
     n, known = d.n, d.n.record.known
-    if known is not None and known.owner == n.me and known.mode is Mode.ALONE:
+    if known is not None and is_owner(n) and known.mode is Mode.ALONE:
         n.alone_confirmed = True
         d.answer(command_id, True, "This node owns already.")
         return

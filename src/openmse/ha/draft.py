@@ -15,7 +15,7 @@ from openmse.ha.effects import (
     WantNet,
     WantWatchdog,
 )
-from openmse.ha.local import Address, DbProcess, DbRole, DbWanted, NetWanted
+from openmse.ha.local import Address, DbProcess, DbRole, DbWanted, NetWanted, Receiver
 from openmse.ha.messages import Message, Stamp
 from openmse.ha.state import Node
 from openmse.ha.timing import Timing, timing
@@ -52,7 +52,11 @@ class Draft:
     @property
     def stamp(self) -> Stamp:
         """The stamp for the messages of this step, with what has been promised so far."""
-        return stamp_of(self.n.record)
+        n = self.n
+        is_whole = n.db.role is DbRole.PRIMARY or n.db.receiver is Receiver.CUT
+        if n.db.process is DbProcess.UP and is_whole:
+            return stamp_of(n.record, n.db.lineage, n.db.end_lsn)
+        return stamp_of(n.record)
 
     @property
     def timing(self) -> Timing:
@@ -117,8 +121,9 @@ def _is_db_lower(before: DbWanted, after: DbWanted) -> bool:
 
 
 def is_owner(n: Node) -> bool:
-    """Whether the newest config known chosen names this node."""
-    return n.record.known is not None and n.record.known.owner == n.me
+    """Whether the newest config known chosen names this node, and this very memory of it."""
+    known = n.record.known
+    return known is not None and known.owner == n.me and acceptor.is_member(n.record)
 
 
 def is_released(n: Node) -> bool:

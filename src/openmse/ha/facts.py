@@ -5,6 +5,7 @@ Pure functions of the node's state. The lists of sentences are shown to operator
 
 from msgspec.structs import replace
 
+from openmse.ha import acceptor
 from openmse.ha.draft import (
     Draft,
     is_owner,
@@ -38,8 +39,10 @@ def post_of(n: Node) -> Post:
     known = n.record.known
     if known is None:
         return Post.UNPAIRED
-    if known.owner == n.me:
+    if is_owner(n):
         return _OWNER_POSTS[known.mode]
+    if known.owner == n.me:
+        return Post.UNPAIRED  # ⚠ another memory of this node is meant: it must not act as owner
     return _PEER_POSTS[known.mode]
 
 
@@ -288,6 +291,8 @@ def why_not_own(n: Node, base: Config | None) -> str:
     db = n.db
     if base is None:
         return "No config is known here."
+    if not acceptor.is_member(n.record):
+        return "This node began anew and has not been re-admitted yet."
     if n.quarantine:
         return n.quarantine
     if n.is_stopping:

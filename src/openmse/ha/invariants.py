@@ -1,8 +1,8 @@
 """The invariants I1-I12 and the liveness goals L1-L4 of the protocol, as predicates.
 
 They judge a *picture*: what an all-seeing observer knows about a group at one moment. The explorer
-and the simulator draw it after every step, the laboratory's checker from real runs; ``effect_faults``
-judges what one node asks for, and is what a running node asserts about itself. Pure.
+and the simulator draw it after every step, the laboratory's checker from real runs. Beside them
+``effect_faults`` judges what one node asks for: what a running node asserts about itself. Pure.
 
 A write is a pair (LSN, identity): the identity is that of the entry, so that two histories which
 hold different entries at the same position are told apart.
@@ -68,8 +68,9 @@ class Picture(Struct, frozen=True):
     holders: tuple[Holder, ...] = ()
     acknowledged: tuple[Write, ...] = ()
     promotions: tuple[Promotion, ...] = ()
-    is_peer_excused: bool = False
-    """The peer's disk was lost or restored since the last change of mode: I2 cannot hold."""
+    disks_lost: tuple[str, ...] = ()
+    """Nodes whose disk was lost or went back in time, and holds no copy of the other's yet: I1
+    and I2 cannot hold for them; but none of them may serve."""
     streaming: bool = False
     """The peer of the newest config streams from its owner."""
 
@@ -145,11 +146,11 @@ def data_faults(picture: Picture) -> list[Violation]:
     config = last.config
     found = []
     for holder in picture.holders:
+        if holder.id in picture.disks_lost and not holder.is_serving:
+            continue
         if holder.id == config.owner:
             rule, who = "I1", "the owner"
         elif config.mode is not Mode.ALONE and holder.id == peer_of(config, config.owner):
-            if picture.is_peer_excused:
-                continue
             rule, who = "I2", "the peer"
         else:
             continue

@@ -21,6 +21,8 @@ from openmse.ha.state import Node, OperationKind, Party, Phase
 from openmse.ha.timing import timing
 from openmse.ha.values import Instant, Mode
 
+_NEVER = Instant(0)
+
 
 def wants_grant(n: Node) -> bool:
     """Whether this node, as owner, asks its voters for a lease with its beats."""
@@ -76,15 +78,21 @@ def send_beats(d: Draft, own: Standing) -> None:
     n.sent_standing = own
 
 
-def heard(n: Node, party: Party, stamp: Stamp) -> Party:
-    """Note a sign of life of another voter."""
+def heard(n: Node, party: Party, stamp: Stamp, answered: Instant = _NEVER) -> Party:
+    """Note a sign of life of another voter; ``answered``: the own beat that it answers.
+
+    A stamp counts as its present one only in answer to a newer beat than any answered before: a
+    message of its former memory that was on its way for long must not pass for a new one.
+    """
+    is_news = answered > party.answered or party.stamp is None
     gap = timing_of(n.record.known).lease_ns
     is_new = not party.heard_at or n.now - party.heard_at > gap
     return replace(
         party,
         heard_at=n.now,
         first_heard_at=n.now if is_new else party.first_heard_at,
-        stamp=stamp,
+        stamp=stamp if is_news else party.stamp,
+        answered=max(answered, party.answered),
         reset_at=Instant(0),
     )
 
@@ -138,12 +146,12 @@ def on_ack(d: Draft, ack: BeatAck) -> None:
         return  # not an answer to anything this process can stand by
     trip = n.now - ack.nonce
     if ack.stamp.id == n.witness.id:
-        party = heard(n, n.witness, ack.stamp)
+        party = heard(n, n.witness, ack.stamp, ack.nonce)
         n.witness = replace(
             party, version=(ack.term, ack.epoch), round_trip_ns=_smooth(party, trip)
         )
     elif ack.stamp.id == n.peer.id:
-        party = heard(n, n.peer, ack.stamp)
+        party = heard(n, n.peer, ack.stamp, ack.nonce)
         n.peer = replace(party, version=(ack.term, ack.epoch), round_trip_ns=_smooth(party, trip))
     if ack.is_granted:
         _hold(d, ack)

@@ -19,6 +19,10 @@ class Stamp(Struct, frozen=True, array_like=True):
     incarnation: str
     boot: int
     promised: Ballot = Ballot()
+    lineage: Lineage | None = None
+    """With ``wal_end``: the whole of its write-ahead log, shown when it is certain (a running
+    primary, or a standby whose receiver is cut); a disk that went back in time shows here."""
+    wal_end: int = 0
 
 
 class Refusal(StrEnum):

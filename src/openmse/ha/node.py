@@ -43,7 +43,6 @@ from openmse.ha.messages import (
     Refusal,
     Refused,
     Released,
-    Stamp,
     Standing,
 )
 from openmse.ha.plan import plan

@@ -120,8 +120,10 @@ def _db(n: Node) -> DbWanted:
         return _DOWN
     if may_go_down(n):
         return _DOWN
-    if known.owner == n.me:
+    if is_owner(n):
         return _db_of_owner(n, known)
+    if known.owner == n.me:
+        return _DOWN  # another memory of this node is meant; see ``acceptor.is_member``
     return _db_of_peer(n, known)
 
 

@@ -22,6 +22,8 @@ class Party(Struct, frozen=True):
     first_heard_at: Instant = Instant(0)
     """Since when it has been heard without a gap of a lease."""
     stamp: Stamp | None = None
+    answered: Instant = Instant(0)
+    """The newest own beat that it has answered."""
     version: tuple[int, int] = (0, 0)
     """(term, epoch) of the newest config that it knows chosen."""
     standing: Standing = Standing()

@@ -145,6 +145,10 @@ def force(
         epoch=known.epoch + 1,
         mode=Mode.ALONE,
         owner=n.me,
+        voters=tuple(
+            replace(v, incarnation=n.record.incarnation) if v.id == n.me else v
+            for v in known.voters
+        ),
         lineage=known.lineage if keeps else Lineage(term, known.epoch + 1, n.me),
         parent_lineage=known.parent_lineage if keeps else n.db.lineage,
         fork_lsn=known.fork_lsn if keeps else n.db.end_lsn,

@@ -127,6 +127,8 @@ class Seen(Struct, frozen=True, array_like=True):
     lineage: Lineage | None = None
     wal_end: int = 0
     """The highest end of its write-ahead log on ``lineage``, once it was streaming or serving."""
+    wal_boot: int = 0
+    """The boot in which it showed that: only a later one can have lost it."""
 
 
 class Release(Struct, frozen=True, array_like=True):

@@ -47,7 +47,8 @@ def step(
         message, Learn | Read
     ):
         return group, _refuse_forgetful(before, message, now)
-    record = acceptor.remember(before, message.stamp)
+    standing = message.standing if isinstance(message, Beat) else None
+    record = acceptor.remember(before, message.stamp, standing)
     record, bond, replies = _answer(record, bond, message, now)
     effects: list[Effect] = []
     if _durable(record) != _durable(before):

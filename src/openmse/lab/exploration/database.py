@@ -3,8 +3,8 @@
 The log is a tuple of entries (the LSN of an entry is its index + 1); an entry is a number that
 names its lineage and itself, so that diverged histories differ. Only flushed entries exist: an
 unflushed tail is lost with a crash and was never acknowledged. Of synchronous commit that is
-modelled which was measured (protocol §5.3): backends obey a *flag* which only the checkpointer sets from the
-configured names, and waiters are let go by the walsender (peer's flush) or by the checkpointer.
+modelled which was measured (protocol §5.3): backends obey a *flag* which only the checkpointer sets
+from the configured names, and waiters are let go by the walsender or by the checkpointer.
 """
 
 from enum import StrEnum
@@ -72,6 +72,8 @@ class Data(Struct, frozen=True):
     is_licensed: bool = False
     """The names were cleared while ALONE(self) was known chosen, and was chosen."""
     op: Op | None = None
+    is_misfit: bool = False
+    """STANDBY: the upstream refused its position, though the lineages fit (a disk went back)."""
     goal: Lineage | None = None
     """The history that a promotion under way begins."""
 
@@ -123,6 +125,8 @@ def rung_needed(data: Data, wanted: DbWanted) -> Rung:
         return Rung.REBUILD
     if wanted.role is not DbRole.STANDBY or wanted.lineage is None:
         return Rung.STREAM
+    if data.is_misfit:
+        return Rung.REWIND
     if data.lineage == wanted.lineage:
         return Rung.STREAM
     is_ancestor = data.lineage == wanted.parent_lineage and len(data.wal) <= wanted.fork_lsn

@@ -172,6 +172,7 @@ class Lanes(World):
             m.data = replace(m.data, op=None)
             return
         m.data = Data(wal=source.wal, lineage=source.lineage)
+        self.history = observer.copied(self.history, m.id)
         self.say(f"{m.id} database: is a copy of {self.peer(m).id}'s")
 
     def drop(self, m: Machine) -> None:
@@ -198,11 +199,7 @@ class Lanes(World):
         if primary.data.is_sick or standby.data.is_sick:
             return False
         if not db.can_stream(standby.data, primary.data):
-            if standby.data.is_connected:
-                standby.data = replace(standby.data, is_connected=False)
-                self.notify(standby)
-                return True
-            return False
+            return self._refused(standby, primary)
         flush = len(primary.data.wal)
         standby.data = replace(
             standby.data,
@@ -211,6 +208,7 @@ class Lanes(World):
             is_connected=True,
         )
         primary.data = replace(primary.data, is_sending=True, peer_flush=flush)
+        self.history = observer.copied(self.history, standby.id)
         if primary.data.names and primary.data.waiting:
             waiting = primary.data.waiting
             primary.data = replace(primary.data, waiting=())
@@ -221,6 +219,20 @@ class Lanes(World):
         self.sign(primary)
         self.notify(standby)
         self.notify(primary)
+        return True
+
+    def _refused(self, standby: Machine, primary: Machine) -> bool:
+        """The walsender does not serve this standby; True if that is news."""
+        before = standby.data
+        wanted = standby.db_wanted
+        is_ours = wanted is not None and primary.data.lineage == wanted.lineage
+        if is_ours and before.is_up and before.receives and primary.data.is_primary:
+            standby.data = replace(standby.data, is_misfit=before.role is DbRole.STANDBY)
+        standby.data = replace(standby.data, is_connected=False)
+        if standby.data == before:
+            return False
+        self.lane(standby)
+        self.notify(standby)
         return True
 
     def sign(self, primary: Machine) -> None:

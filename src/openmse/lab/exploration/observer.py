@@ -52,7 +52,8 @@ class History(Struct, frozen=True):
     """Those of them that know it themselves: they came back with a new incarnation."""
     forces: int = 0
     """How many takeovers operators have forced, or fencing agents confirmed."""
-    is_peer_excused: bool = False
+    disks_lost: tuple[str, ...] = ()
+    """Nodes whose data was lost or went back, and has not been copied from the other since."""
     faults: tuple[Violation, ...] = ()
 
     @property
@@ -80,6 +81,7 @@ def persisted(
     """A voter has written its record: count its vote, and check what it claims to know."""
     if record.accepted != before.accepted and record.value is not None:
         if not _is_learned(history, record):
+            history = _passed_through(history, record, before, wal)
             history = _voted(history, record, before, wal)
     if record.released is not None and record.released not in history.releases:
         history = replace(history, releases=(*history.releases, record.released))
@@ -99,12 +101,34 @@ def _is_learned(history: History, record: Record) -> bool:
     return is_proposed or record.accepted.voter != record.me
 
 
+def _passed_through(
+    history: History, record: Record, before: Record, wal: tuple[int, ...]
+) -> History:
+    """One write to disk may hold two steps: the own vote that made a config chosen, and the next
+    config built on it. The first is on disk as the parent of the second."""
+    parent = record.parent
+    if parent is None or history.is_chosen(parent):
+        return history
+    for attempt in history.attempts:
+        if attempt.value == parent and attempt.ballot.voter == record.me:
+            return _vote(history, record, attempt.ballot, wal)
+    known = before.known
+    if parent.owner == record.me and known is not None and parent.term > known.term:
+        ballot = Ballot(parent.term, 1, record.me)
+        return _vote(proposed(history, ballot, parent, known), record, ballot, wal)
+    return history
+
+
 def _voted(history: History, record: Record, before: Record, wal: tuple[int, ...]) -> History:
     assert record.value is not None
     parent = record.parent or (before.known if record.value != before.known else None)
     history = proposed(history, record.accepted, record.value, parent)
+    return _vote(history, record, record.accepted, wal)
+
+
+def _vote(history: History, record: Record, ballot: Ballot, wal: tuple[int, ...]) -> History:
     member = (record.me, record.incarnation)
-    index = next(i for i, a in enumerate(history.attempts) if a.ballot == record.accepted)
+    index = next(i for i, a in enumerate(history.attempts) if a.ballot == ballot)
     attempt = history.attempts[index]
     if member in attempt.members:
         return history
@@ -154,7 +178,6 @@ def _choose(history: History, attempt: Attempt, wal: tuple[int, ...]) -> History
         chosen=(*history.chosen, one),
         amnesic=tuple(a for a in history.amnesic if a not in new),
         emptied=tuple(a for a in history.emptied if a not in new),
-        is_peer_excused=history.is_peer_excused and value.mode is not Mode.ALONE,
     )
 
 
@@ -190,10 +213,17 @@ def disk_changed(
     """A disk was lost or went back in time: what no disk holds any more cannot be asked for."""
     amnesic = history.amnesic if voter in history.amnesic else (*history.amnesic, voter)
     kept = tuple(w for w in history.acknowledged if any(holds(holder.wal, w) for holder in holders))
-    emptied = tuple(a for a in history.emptied if a != voter) + ((voter,) if is_emptied else ())
-    return replace(
-        history, amnesic=amnesic, emptied=emptied, acknowledged=kept, is_peer_excused=True
-    )
+    others = tuple(a for a in history.emptied if a != voter)
+    emptied = (*others, voter) if is_emptied else others
+    lost = (*(a for a in history.disks_lost if a != voter), voter)
+    return replace(history, amnesic=amnesic, emptied=emptied, acknowledged=kept, disks_lost=lost)
+
+
+def copied(history: History, node: str) -> History:
+    """A node's data is that of the other again."""
+    if node not in history.disks_lost:
+        return history
+    return replace(history, disks_lost=tuple(a for a in history.disks_lost if a != node))
 
 
 def blame(history: History, fault: Violation) -> History:

@@ -15,7 +15,7 @@ from openmse.ha.local import DbProcess, DbRole, DbWanted, NetView, NetWanted
 from openmse.ha.messages import DATAGRAMS, Accept, Message
 from openmse.ha.values import FOREVER, MILLISECOND, Instant, Record
 from openmse.lab.exploration import database as db
-from openmse.lab.exploration import observer
+from openmse.lab.exploration import observer, words
 from openmse.lab.exploration.database import Data
 from openmse.lab.exploration.lanes import Lanes
 from openmse.lab.exploration.world import Machine
@@ -42,7 +42,7 @@ class Site(Lanes):
             return
         m.node, effects = core.step(m.node, event)
         if self.trace is not None and not isinstance(event, ev.Ticked):
-            self.say(f"{m.id} < {event}")
+            self.say(f"{m.id} < {words.event(event)}")
         if effects:
             for fault in effect_faults(m.node, effects):
                 self.history = observer.blame(self.history, fault)
@@ -52,7 +52,7 @@ class Site(Lanes):
         """Perform a batch in order."""
         for effect in effects:
             if self.trace is not None:
-                self.say(f"{m.id} > {effect}")
+                self.say(f"{m.id} > {words.effect(effect)}")
             self.perform_one(m, effect, decided_at)
 
     def perform_one(self, m: Machine, effect: fx.Effect, decided_at: Instant) -> None:
@@ -186,12 +186,12 @@ class Site(Lanes):
         """Begin anew with a new incarnation and an empty record; the data stays."""
         self.say(f"{m.id} begins anew")
         self.kill_monitor(m)
-        self.new_incarnation(m)
+        self.new_incarnation(m, m.record)
 
-    def new_incarnation(self, m: Machine) -> None:
-        """An empty record under a name of memory that nobody knows."""
+    def new_incarnation(self, m: Machine, record: Record) -> None:
+        """A name of memory that nobody knows; what it held stays as a hint of where to look."""
         self.serial += 1
-        m.record = Record(me=m.id, incarnation=f"{m.id}-{self.serial}", boot=1)
+        m.record = replace(record, incarnation=f"{m.id}-{self.serial}", boot=1)
         if m.id not in self.history.emptied:
             self.history = replace(self.history, emptied=(*self.history.emptied, m.id))
 
@@ -256,7 +256,7 @@ class Site(Lanes):
         self.say(f"{m.id} lost its disk")
         m.data = Data(role=DbRole.DOWN, is_complete=False)
         self._disk_changed(m, is_emptied=True)
-        self.new_incarnation(m)
+        self.new_incarnation(m, Record(me=m.id, incarnation=""))
 
     def restore_disk(self, m: Machine, record: Record, data: Data) -> None:
         """The disk goes back to an older state while the machine is off."""

@@ -179,7 +179,12 @@ class Troubles:
         """A machine is stopped on purpose, and booted later."""
         m = self._node()
         self.world.command(m, ev.StopNode(handover=self.rng.random() < 0.5))
-        self._later(lambda: self.world.power_off(m))
+
+        def off() -> None:
+            if not self.is_over:
+                self.world.power_off(m)
+
+        self._later(off)
         self.world.at(13 * SECOND, lambda: self.world.power_on(m))
 
     def maintenance(self) -> None:
@@ -203,7 +208,7 @@ class Troubles:
         world = self.world
         m = self._any()
         others = [o for o in world.machines.values() if o is not m]
-        is_seen = not world.cuts and all(
+        is_seen = not (world.cuts or world.strikes) and all(
             o.runs and not o.is_frozen and (o.node or o.group) for o in others
         )
         if m.id not in self.snapshots or not is_seen or self.disk_losses <= 0:

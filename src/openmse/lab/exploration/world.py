@@ -150,7 +150,7 @@ class World:
             tuple(holders),
             self.history.acknowledged,
             self.history.promotions,
-            self.history.is_peer_excused,
+            self.history.disks_lost,
             standby is not None and standby.data.is_connected,
         )
 
