@@ -93,7 +93,7 @@ class CommandRefused(MseError):
 
 
 class CommandFailed(MseError):
-    """What was asked was begun and did not come to its end; the sentence says where things stand."""
+    """What was asked was begun and did not come to its end; the sentence says how things stand."""
 
     code = "MSE-CMD-002"
 

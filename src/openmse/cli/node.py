@@ -11,7 +11,7 @@ from openmse.errors import CommandRefused, StateError
 from openmse.node import group
 from openmse.node.config import NodeConfig, Places, Role
 from openmse.node.control.commands import StopArgs
-from openmse.pki.files import write_file
+from openmse.pki.password import PairingStore
 
 
 @click.group()
@@ -43,7 +43,7 @@ def init(ctx: click.Context, pairing_password_file: str) -> None:
         secret = password(pairing_password_file, "Pairing password", confirm=True)
     prepare(config, places)
     if secret and config.node.role is Role.SECONDARY:
-        write_file(places.pairing_password, secret.encode() + b"\n")
+        PairingStore(places.pairing_password).set_password(secret)
     click.echo(_next(config))
 
 
@@ -53,7 +53,7 @@ def prepare(config: NodeConfig, places: Places) -> None:
         (places.state_dir, 0o755),  # the database below it belongs to another user
         (places.run_dir, 0o755),
         (Path(config.paths.log_dir), 0o755),
-        (places.pki, 0o700),
+        (places.pki, 0o711),  # PostgreSQL's own copies of its files lie below it
         (places.journal, 0o750),
         (places.drills, 0o750),
     ]

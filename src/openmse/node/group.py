@@ -25,8 +25,8 @@ class NodeInfo(Struct, frozen=True, forbid_unknown_fields=True):
     tls_port: int = ports.NODE_TLS
     udp_port: int = ports.NODE_UDP
     database_port: int = ports.POSTGRESQL
-    system_id: str = ""
-    """The random id of its data directory, which its replication connection names."""
+    incarnation: str = ""
+    """Of its memory when it was paired: makes it a voter the first time."""
 
 
 class WitnessInfo(Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,6 +37,8 @@ class WitnessInfo(Struct, frozen=True, forbid_unknown_fields=True):
     address: str = ""
     tls_port: int = ports.WITNESS_TLS
     udp_port: int = ports.WITNESS_UDP
+    incarnation: str = ""
+    """Of its memory when it was enrolled; '' for etcd, which tells it when asked."""
     endpoints: tuple[str, ...] = ()
     ca_file: str = ""
     cert_file: str = ""
@@ -53,6 +55,8 @@ class GroupInfo(Struct, frozen=True, forbid_unknown_fields=True):
     nodes: tuple[NodeInfo, ...]
     virtual_ips: tuple[str, ...]
     witness: WitnessInfo | None = None
+    revision: int = 1
+    """Raised by the owner with each change; the other node takes over a higher one."""
     format: int = FORMAT
 
     def node(self, name: str) -> NodeInfo | None:

@@ -36,7 +36,6 @@ from openmse.node.runtime.group_runtime import GroupRuntime
 from openmse.node.runtime.guard_link import GuardLink
 from openmse.node.runtime.journal import Journal
 from openmse.node.runtime.notices import Notice
-from openmse.node.runtime.notices import Notice
 from openmse.node.runtime.pairing import NodePairing
 
 BOOT_MARKER = "booted"
@@ -64,7 +63,6 @@ class Daemon:
         self._has_runtime = asyncio.Event()
         self._failure: BaseException | None = None
         self._is_stopping = False
-        self._is_forgetting = False
 
     # -- what the control socket and pairing use -------------------------------------------
 
@@ -133,31 +131,6 @@ class Daemon:
         runtime.keeps_record = False
         runtime.ended.set()
 
-    @property
-    def incarnation(self) -> str:
-        """Of this node's memory."""
-        assert self._opened is not None
-        return self._opened.record.incarnation
-
-    @property
-    def is_live(self) -> bool:
-        """Whether the core runs; it does not while a life ends and the next begins."""
-        runtime = self.runtime
-        return runtime is not None and runtime.runner is not None and not runtime.ended.is_set()
-
-    def send_notice(self, notice: Notice) -> bool:
-        """Tell the other node's daemon; False where there is no link."""
-        return self.runtime is not None and self.runtime.links.send_notice(notice)
-
-    async def forget_group(self) -> None:
-        """Stop this node's database, forget the group and begin with an empty memory."""
-        runtime = self.runtime
-        assert runtime is not None
-        await runtime.stop_database()
-        group_file.remove(self.config.places.group)
-        self._is_forgetting = True
-        runtime.reload()
-
     def take_group(self, group: GroupInfo) -> None:
         """The group's facts changed: save them, and live by them from now on. Raises StateError."""
         group_file.save(self.config.places.group, group)
@@ -213,8 +186,6 @@ class Daemon:
         )
         runtime.links.on_peer_up = self._pairing.on_link_up
         runtime.on_step = self._guard.on_step
-        runtime.links.on_notice = self._pairing.on_notice
-        runtime.links.on_peer_up = self._pairing.on_link_up
         self.runtime = runtime
         try:
             await runtime.open()
@@ -231,9 +202,6 @@ class Daemon:
             self._is_stopping = True
         if runtime.wants_new_incarnation:
             self._opened.record = reincarnated(self._opened)
-        if self._is_forgetting:
-            self._is_forgetting = False
-            self._opened.record = forgotten(self._opened)
 
     def _load_group(self) -> GroupInfo | None:
         places = self.config.places

@@ -16,9 +16,8 @@ from openmse.node.drivers.peer.udp import DatagramTransport
 from openmse.node.group import GroupInfo
 from openmse.node.runtime.clock import now
 from openmse.node.runtime.notices import NOTICES, Notice
-from openmse.node.runtime.notices import NOTICES, Notice
 from openmse.pki.names import Role
-from openmse.wire.codec import VOTERS, Codec, Envelope, Spoken
+from openmse.wire.codec import VOTERS, Codec, Spoken
 
 
 class Links:
@@ -49,10 +48,6 @@ class Links:
             on_link=self._on_link,
             on_refused=on_refused,
         )
-        self.on_notice: Callable[[Notice], None] | None = None
-        """What the other node's daemon says beside the protocol."""
-        self.on_peer_up: Callable[[], None] | None = None
-        self._peer = ""
         self.etcd_send: Callable[[Message], None] | None = None
         self._etcd_party = ""
 
@@ -60,7 +55,6 @@ class Links:
         """Listen, and know the group. Raises NetworkError, StateError."""
         self._group = group.group
         peer, witness = group.peer_of(self._me), group.witness
-        self._peer = peer.name if peer is not None else ""
         datagrams: dict[str, tuple[bytes, tuple[str, int] | None]] = {}
         parties: dict[str, tuple[Role, tuple[str, int] | None]] = {}
         self._peer = peer.name if peer is not None else ""
@@ -131,15 +125,7 @@ class Links:
             self.mesh.poke(group, party)
         self._post(Received(now(), envelope.message))
 
-    def _hear_notice(self, party: str, envelope: Envelope) -> None:
-        if party != self._peer or (envelope.group, envelope.sender) != (self._group, party):
-            raise PeerError(f"{party} sent a notice that only the other node may send.")
-        if self.on_notice is not None:
-            self.on_notice(envelope.message)
-
     def _on_link(self, group: str, party: str, is_up: bool, was_reset: bool) -> None:
         self._post(LinkChanged(now(), party, is_up, was_reset))
-        if is_up and party == self._peer and self.on_peer_up is not None:
-            self.on_peer_up()
         if is_up and party == self._peer and self.on_peer_up is not None:
             self.on_peer_up()

@@ -51,7 +51,8 @@ class Replayed(Struct, frozen=True):
 
 
 class _RawLine(Struct, frozen=True):
-    head: msgspec.Raw | None = None
+    head: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    """Not ``Raw | None``, which msgspec reads as null only."""
     e: tuple[str, msgspec.Raw] | None = None
     x: tuple[tuple[str, msgspec.Raw], ...] = ()
 
@@ -111,7 +112,7 @@ class Reader:
 
 def _read(data: bytes) -> Head | tuple[Any, tuple[Any, ...]]:
     raw = msgspec.json.decode(data, type=_RawLine)
-    if raw.head is not None:
+    if raw.head is not msgspec.UNSET:
         head = msgspec.json.decode(raw.head, type=Head)
         if head.format != FORMAT:
             raise ValueError("another format")

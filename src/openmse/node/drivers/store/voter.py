@@ -83,16 +83,6 @@ def emptied(opened: Opened) -> Record:
     return record
 
 
-def forgotten(opened: Opened) -> Record:
-    """An empty memory under a new incarnation, durable: the node left its group (unpairing).
-
-    Raises StateError.
-    """
-    record = Record(opened.record.me, _new_incarnation(), 1)
-    opened.store.save(record)
-    return record
-
-
 def _started(
     path: Path, me: str, record: Record, now: Machine, before: Machine
 ) -> tuple[Record, Start, tuple[str, ...]]:
