@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from openmse import __version__
-from openmse.errors import MseError, StateError
+from openmse.errors import ControlError, MseError, StateError
 from openmse.ha.effects import Answer, Note
 from openmse.ha.events import Command, StopNode
 from openmse.ha.state import Node
@@ -68,9 +68,15 @@ class Daemon:
 
     @property
     def node(self) -> Node:
-        """The core's state at this moment."""
-        assert self.runtime is not None
-        return self.runtime.node
+        """The core's state at this moment; raises ControlError while there is none yet."""
+        return self._running().node
+
+    def _running(self) -> GroupRuntime:
+        if self.runtime is None or self.runtime.runner is None:
+            raise ControlError(
+                "The daemon is starting; it cannot answer yet.", "Try again in a few seconds."
+            )
+        return self.runtime
 
     @property
     def group(self) -> GroupInfo | None:
@@ -79,19 +85,17 @@ class Daemon:
 
     def facts(self) -> Facts:
         """What a snapshot needs beyond the core's state."""
-        assert self.runtime is not None
-        return facts_of(self.runtime, self._events, is_pairing_open=self._pairing.is_open)
+        return facts_of(self._running(), self._events, is_pairing_open=self._pairing.is_open)
 
     async def submit(self, command: Command, *, operator: str) -> Answer:
         """Give a command to the core."""
-        assert self.runtime is not None
-        return await self.runtime.submit(command, operator=operator)
+        return await self._running().submit(command, operator=operator)
 
     async def wait_changed(self, within_s: float) -> None:
         """Return when something that people see has changed, or after ``within_s``."""
-        assert self.runtime is not None
-        assert self.runtime.runner is not None
-        await self.runtime.runner.wait_changed(within_s)
+        runner = self._running().runner
+        assert runner is not None
+        await runner.wait_changed(within_s)
 
     async def flush(self) -> JournalFlushed:
         """Write the journal to disk."""
