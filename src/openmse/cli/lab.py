@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from openmse.cli.lab_campaign import bench, campaign, demo
 from openmse.errors import UsageError
 from openmse.lab import cleanup, requirements
 from openmse.lab.faults import FREEZABLE, KILLABLE
@@ -38,6 +39,10 @@ _group_name_option = click.option(
 @_group_name_option
 def lab() -> None:
     """Rehearse on this computer: whole machines, real faults, nothing left behind."""
+
+
+for _command in (campaign, bench, demo):
+    lab.add_command(_command)
 
 
 @lab.command()
