@@ -178,6 +178,8 @@ def _towards_primary(data: Data, wanted: DbWanted) -> Op | None:
 def _towards_standby(data: Data, wanted: DbWanted, source: Data) -> Op | None:
     if data.role is DbRole.PRIMARY and data.is_up:
         return _stop(wanted)
+    if data.is_up and data.receives and not wanted.receiver:
+        return Op.CUT
     needed = rung_needed(data, wanted)
     if needed is not Rung.STREAM:
         if RUNGS[needed] > RUNGS[wanted.rung] or not source.is_primary or source.is_sick:

@@ -121,7 +121,11 @@ def _run_until_healthy(world: Virtual, bound_ns: int) -> bool:
     while world.now < end:
         if not world.run(world.now + SECOND // 4):
             return False
-        if is_healthy_sync(world.picture()) and not world.found:
+        if not is_healthy_sync(world.picture()) or world.found:
+            continue
+        if not world.run(world.now + 2 * SECOND):  # an order may still be on its way
+            return False
+        if is_healthy_sync(world.picture()):
             return True
     return False
 
