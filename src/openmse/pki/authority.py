@@ -17,7 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from openmse.errors import PeerError, StateError
 from openmse.pki.names import Identity, Role, parse_identity
-from openmse.pki.renewal import AUTHORITY_LIFETIME_S, LEAF_LIFETIME_S
+from openmse.pki.renewal import AUTHORITY_LIFETIME_S, LEAF_LIFETIME_S, renewal_due
 
 REPLICATION_USER = "openmse_replication"
 """The name PostgreSQL takes from the replication certificate."""
@@ -126,14 +126,16 @@ class Authority:
 
         What the request says of names is ignored: a witness may not become a node, nor a
         replication client, by asking. Only a node's certificate carries host names and
-        addresses: with another's nobody can pose as the database.
+        addresses: with another's nobody can pose as the database. A witness's certificate lasts
+        as long as the authority, for a witness cannot renew it by itself.
         Raises PeerError where the request is not sound.
         """
         key = _request_key(load_request(request_pem))
         is_replication = subject.identity.role is Role.REPLICATION
         common_name = _COMMON_NAMES.get(subject.identity.role, subject.identity.id)
+        last = self._certificate.not_valid_after_utc
         until = (now or datetime.now(UTC)) + timedelta(seconds=LEAF_LIFETIME_S)
-        until = min(until, self._certificate.not_valid_after_utc)
+        until = last if subject.identity.role is Role.WITNESS else min(until, last)
         usages = [ExtendedKeyUsageOID.CLIENT_AUTH]
         if not is_replication:
             usages.append(ExtendedKeyUsageOID.SERVER_AUTH)
@@ -181,6 +183,28 @@ def verify(certificate_pem: bytes, authority_pem: bytes) -> Facts:
     except (ValueError, TypeError, InvalidSignature) as error:
         raise PeerError("The certificate was not signed by the authority of this group.") from error
     return describe(certificate_pem)
+
+
+def renewal_reason(
+    certificate_pem: bytes, authority_pem: bytes, subject: Subject, now_s: float
+) -> str:
+    """Why a node's certificate should be issued anew now, as a sentence; '' where it need not.
+
+    Raises nothing: a certificate that cannot be read is a reason.
+    """
+    try:
+        facts = verify(certificate_pem, authority_pem)
+    except PeerError as error:
+        return error.sentence
+    if facts.identity != subject.identity:
+        return "The certificate is for another party."
+    wanted = {str(ipaddress.ip_address(address)) for address in subject.addresses}
+    if subject.identity.role is Role.NODE and not wanted <= set(facts.addresses):
+        return "The certificate lacks an address by which this node is reached."
+    if authority_expires_s(authority_pem) <= facts.not_after_s:
+        return ""  # it lasts as long as it can
+    due = renewal_due(facts.not_after_s, now_s)
+    return "Two thirds of the certificate's lifetime are over." if due.is_due else ""
 
 
 def belongs(certificate_pem: bytes, key_pem: bytes) -> bool:

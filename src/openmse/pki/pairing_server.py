@@ -56,7 +56,8 @@ class Responder(Struct, frozen=True):
 class Paired(Struct, frozen=True):
     """Everything the responder is to store; keys and certificates are PEM.
 
-    ``offer.authority_key`` and the replication pair are empty for a witness.
+    ``offer.authority_key`` and the replication pair are empty for a witness. A node's two
+    certificates are for the same key.
     """
 
     initiator: str
@@ -220,10 +221,10 @@ class PairingServer:
             raise refusal(Code.OTHER_GROUP)
         self._handler.review(initiator, offer)
         facts = self._handler.facts()
-        keys, requests = await asyncio.to_thread(_make_requests, facts, me.role)
+        key, requests = await asyncio.to_thread(_make_requests, facts, me.role)
         await sealed.send(requests)
         certificates = await sealed.receive(Certificates)
-        paired = await asyncio.to_thread(_check, initiator, offer, me, keys, certificates)
+        paired = await asyncio.to_thread(_check, initiator, offer, me, key, certificates)
         await sealed.send(Prepared())
         await sealed.receive(Commit)
         await _to_its_end(self._handler.commit(paired))
@@ -253,35 +254,33 @@ def _is_full(me: Responder) -> bool:
     return len(me.groups) >= me.group_limit
 
 
-def _make_requests(facts: Facts, role: Role) -> tuple[tuple[bytes, bytes], Requests]:
+def _make_requests(facts: Facts, role: Role) -> tuple[bytes, Requests]:
     from openmse.pki.authority import REPLICATION_USER, new_key, signing_request
 
     key = new_key()
     if role is Role.WITNESS:
-        return (key, b""), Requests(facts, signing_request(key, facts.id))
-    client_key = new_key()
-    client = signing_request(client_key, REPLICATION_USER)
-    return (key, client_key), Requests(facts, signing_request(key, facts.id), client)
+        return key, Requests(facts, signing_request(key, facts.id))
+    client = signing_request(key, REPLICATION_USER)
+    return key, Requests(facts, signing_request(key, facts.id), client)
 
 
 def _check(
     initiator: str,
     offer: Offer,
     me: Responder,
-    keys: tuple[bytes, bytes],
+    key: bytes,
     certificates: Certificates,
 ) -> Paired:
     """What was issued is what was asked for, so that nothing useless is ever stored."""
     from openmse.pki.authority import Authority, belongs, public_fingerprint, verify
 
-    key, client_key = keys
     facts = verify(certificates.node, offer.authority_certificate)
     is_right = facts.identity == Identity(offer.group, me.role, me.id)
     is_right = is_right and belongs(certificates.node, key)
     if me.role is Role.NODE:
         client = verify(certificates.replication, offer.authority_certificate)
         is_right = is_right and client.identity == Identity(offer.group, Role.REPLICATION, me.id)
-        is_right = is_right and belongs(certificates.replication, client_key)
+        is_right = is_right and belongs(certificates.replication, key)
         Authority(offer.authority_certificate, offer.authority_key)
     if not is_right:
         raise refusal(Code.BROKEN)
@@ -290,7 +289,7 @@ def _check(
         offer,
         key,
         certificates.node,
-        client_key,
+        key if me.role is Role.NODE else b"",
         certificates.replication,
         public_fingerprint(certificates.node),
     )

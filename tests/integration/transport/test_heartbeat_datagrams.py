@@ -148,6 +148,19 @@ async def test_a_known_party_keeps_its_session_when_addresses_change(
     await until(lambda: two.transport.rejected["unknown_party"] == 1)
 
 
+async def test_where_a_party_was_heard_outlasts_a_change_of_the_group(
+    open_party: Any, until: Any
+) -> None:
+    witness, node = open_party(), open_party()
+    witness.transport.set_group("floor1", "w", {"mse1": (ROOT, None)})
+    node.transport.set_group("floor1", "mse1", {"w": (ROOT, witness.address)})
+    node.transport.send("floor1", "w", b"beat")
+    await until(lambda: witness.messages)
+    witness.transport.set_group("floor1", "w", {"mse1": (ROOT, None), "mse2": (ROOT, None)})
+    assert witness.transport.send("floor1", "mse1", b"grant")
+    await until(lambda: node.messages)
+
+
 async def test_networks_that_are_gone_are_counted_not_raised(open_party: Any) -> None:
     one = open_party()
     one.transport.set_group("floor1", "mse1", {"mse2": (ROOT, ("255.255.255.255", 9))})

@@ -363,11 +363,18 @@ async def test_a_server_that_never_answers_is_left_and_tried_again(
         assert dialer is not None
         loop = asyncio.get_running_loop()
         accepted = [(await asyncio.wait_for(loop.sock_accept(mute), 5))[0]]
-        await asyncio.sleep(0.1)  # older than a poke spares
-        started = loop.time()
-        one.mesh.poke("floor1", "mse2")
-        accepted.append((await asyncio.wait_for(loop.sock_accept(mute), 5))[0])
-        assert loop.time() - started < 1.0  # far less than the handshake's own timeout
+        attempt = dialer._attempt
+        assert attempt is not None
+        await until(lambda: attempt.when() > loop.time() + 2)  # in the handshake
+        one.mesh.poke("floor1", "mse2")  # the first sign of life: what was sent before is lost
+        accepted.append((await asyncio.wait_for(loop.sock_accept(mute), 1))[0])
+        again = dialer._attempt
+        assert again is not attempt
+        assert again is not None
+        for _ in range(5):
+            one.mesh.poke("floor1", "mse2")  # beats that follow do not disturb it
+        assert again.when() > loop.time()
+        assert dialer._attempt is again
         await until(lambda: one.mesh.counters["connect_failed"] > 0)
         for sock in accepted:
             sock.close()

@@ -22,6 +22,7 @@ from openmse.pki.authority import (
     describe,
     new_key,
     public_fingerprint,
+    renewal_reason,
     signing_request,
     verify,
 )
@@ -141,6 +142,29 @@ def test_renewal_is_due_after_two_thirds(age_days: int, is_due: bool, is_expired
     due = renewal_due(LEAF_LIFETIME_S, age_days * DAY_S)
     assert (due.is_due, due.is_expired) == (is_due, is_expired)
     assert due.remaining_s == (365 - age_days) * DAY_S
+
+
+def test_why_to_renew(authority: Authority) -> None:
+    now = datetime(2030, 1, 1, tzinfo=UTC)
+    pem = authority.issue(signing_request(new_key(), "x"), NODE, now=now)
+
+    def reason(subject: Subject = NODE, days: int = 0, ca: Authority = authority) -> str:
+        return renewal_reason(pem, ca.certificate_pem, subject, now.timestamp() + days * DAY_S)
+
+    assert reason() == reason(days=243) == ""
+    assert "Two thirds" in reason(days=244)
+    assert "lacks an address" in reason(NODE._replace(addresses=("10.10.10.51",)))
+    assert reason(NODE._replace(addresses=("FD00:0::50",))) == ""
+    assert "another party" in reason(NODE._replace(identity=Identity("f", Role.NODE, "mse1")))
+    assert "not signed" in reason(ca=Authority.create("floor1"))
+    assert renewal_reason(b"", authority.certificate_pem, NODE, 0.0)
+
+
+def test_a_witness_need_not_renew(authority: Authority) -> None:
+    witness = Subject(Identity("floor1", Role.WITNESS, "w"))
+    pem = issue(authority, witness, new_key())
+    assert describe(pem).not_after_s == authority_expires_s(authority.certificate_pem)
+    assert renewal_reason(pem, authority.certificate_pem, witness, 2**40) == ""
 
 
 @pytest.mark.parametrize(

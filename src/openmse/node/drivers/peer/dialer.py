@@ -14,9 +14,12 @@ BACKOFF_REFUSED_S = 1.0
 """After a party that is not who it should be: trying harder would not change that."""
 CONNECT_TIMEOUTS_S = (0.3, 0.6, 1.5)
 """Used in turn: a lost SYN is sent again sooner than TCP would (1 s), a far party still reached."""
-HANDSHAKE_TIMEOUT_S = 2.0
-POKE_SPARES_S = 0.05
-"""An attempt younger than this is not begun anew by a poke."""
+HANDSHAKE_TIMEOUT_S = 4.0
+"""A witness that comes back has the nodes of all its groups at its door."""
+SILENCE_S = 1.0
+"""A poke after so long without one means that the network came back: what was sent before is
+lost, so an attempt under way is begun anew. Pokes that follow closely leave it alone, or a slow
+network would never see one end."""
 
 
 class Dialer:
@@ -43,15 +46,17 @@ class Dialer:
         self._on_failed = on_failed
         self._poked = asyncio.Event()
         self._attempt: asyncio.Timeout | None = None
-        self._attempt_at = 0.0
+        self._poked_at = -SILENCE_S
         self.link: Link | None = None
 
     def poke(self) -> None:
-        """The party may be reachable again: end the waiting, begin a stuck attempt anew."""
+        """The party was heard: end the waiting; after a silence, begin a stuck attempt anew."""
         self._poked.set()
         now = asyncio.get_running_loop().time()
+        is_return = now - self._poked_at > SILENCE_S
+        self._poked_at = now
         attempt = self._attempt
-        if attempt is not None and now - self._attempt_at > POKE_SPARES_S:
+        if attempt is not None and is_return:
             self._attempt = None
             attempt.reschedule(now)
 
@@ -94,7 +99,6 @@ class Dialer:
         loop = asyncio.get_running_loop()
         sock = open_socket(self.address[0], socket.SOCK_STREAM)
         try:
-            self._attempt_at = loop.time()
             async with asyncio.timeout(timeout_s) as attempt:
                 self._attempt = attempt
                 try:

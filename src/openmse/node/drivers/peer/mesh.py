@@ -16,7 +16,6 @@ from weakref import WeakKeyDictionary
 from openmse.errors import PeerError
 from openmse.node.drivers.peer.dialer import Dialer
 from openmse.node.drivers.peer.link import Greeting, Link
-from openmse.sockets import Address, bind, open_socket
 from openmse.node.drivers.peer.tls import (
     TlsFiles,
     client_context,
@@ -25,6 +24,7 @@ from openmse.node.drivers.peer.tls import (
     server_name,
 )
 from openmse.pki.names import Identity, Role
+from openmse.sockets import Address, bind, open_socket
 
 _WILDCARDS = ("0.0.0.0", "::")
 
@@ -53,8 +53,9 @@ class _Party:
 @dataclass(slots=True)
 class _Group:
     wanted: MeshGroup
-    client: ssl.SSLContext
     server: ssl.SSLContext
+    client: ssl.SSLContext | None
+    """None where nobody is dialled: a witness of 1,000 groups would make it for nothing."""
     parties: dict[str, _Party] = field(default_factory=dict)
 
 
@@ -128,11 +129,13 @@ class TlsMesh:
         Links that still fit stay. Raises StateError, changing nothing, where the files cannot
         be used.
         """
-        client, server = client_context(wanted.files), server_context(wanted.files)
+        server = server_context(wanted.files)
+        is_dialling = any(address is not None for _, address in wanted.parties.values())
+        client = client_context(wanted.files) if is_dialling else None
         group = self._groups.get(wanted.group)
         if group is None:
-            group = self._groups[wanted.group] = _Group(wanted, client, server)
-        group.wanted, group.client, group.server = wanted, client, server
+            group = self._groups[wanted.group] = _Group(wanted, server, client)
+        group.wanted, group.server, group.client = wanted, server, client
         self._servers[server_name(wanted.group)] = server
         self._asked[server] = wanted.group
         for party in [p for p in group.parties if p not in wanted.parties]:
@@ -205,7 +208,7 @@ class TlsMesh:
         entry.dialer = Dialer(
             address=address,
             source="" if source in _WILDCARDS or not is_same_family else source,
-            context=lambda: group.client,
+            context=lambda: group.client or client_context(group.wanted.files),
             server_name=server_name(group.wanted.group),
             make_link=lambda: self._make_link(expected),
             on_failed=self._count_failure,

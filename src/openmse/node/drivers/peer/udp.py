@@ -111,7 +111,7 @@ class DatagramTransport:
         """Know the other parties of a group: root key and address of each, replacing what was.
 
         ``None`` for an address: answer to where the party was last genuinely heard from.
-        A party whose root key is unchanged keeps its session.
+        A party whose root key is unchanged keeps its session, and where it was heard.
         """
         before = {peer: self._parties.get((group, peer)) for peer in parties}
         self.remove_group(group)
@@ -122,6 +122,8 @@ class DatagramTransport:
             else:
                 channel = Channel(group, me, peer, root=root, token=_fresh_token)
             party = _Party(channel, (me, root), address)
+            if address is None and known is not None:
+                party.address = known.address
             self._parties[group, peer] = party
             self._by_names[names_key(group, peer)] = party
 
