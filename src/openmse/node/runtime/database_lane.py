@@ -54,6 +54,8 @@ class DatabaseLane:
         self._view = DbView()
         self._wake = asyncio.Event()
         self._is_closing = False
+        self._has_ended = asyncio.Event()
+        self._has_ended.set()
         self._directory_lock = asyncio.Lock()
         self._keeper = ServerKeeper(self._instance, clock, self._take_end)
         self._sync_gate = SyncGate(self._instance, self._wake.set)
@@ -129,6 +131,7 @@ class DatabaseLane:
     async def run(self) -> None:
         """Work until closed. Adopts a server that runs already."""
         health = asyncio.create_task(self._health.run())
+        self._has_ended.clear()
         try:
             await self._prepare()
             while not self._is_closing:
@@ -139,6 +142,7 @@ class DatabaseLane:
             health.cancel()
             await self._rejoin.end()
             await asyncio.gather(health, return_exceptions=True)
+            self._has_ended.set()
 
     async def close(self, leave_running: bool = True) -> None:
         """End run(); the server goes on, to be adopted, or is stopped and waited for."""
@@ -148,8 +152,10 @@ class DatabaseLane:
                 await asyncio.sleep(POLL_FAST_S)
         self._is_closing = True
         self._wake.set()
-        self._sync_gate.reset()
-        self._receiver_gate.reset()
+        self._session.close()
+        await self._has_ended.wait()
+        await self._sync_gate.close()
+        await self._receiver_gate.close()
         self._session.close()
         self._health.close()
         self._keeper.close()
@@ -207,6 +213,8 @@ class DatabaseLane:
             return True
         if self._clock() - self._changed_at > FAST_PERIOD_S * SECOND:
             return False
+        if wanted.is_urgent:
+            return True
         if process is DbProcess.DOWN:
             return wanted.role is not DbRole.DOWN and not self._rejoin.is_busy
         is_waiting = view.receiver is Receiver.WAITING and wanted.receiver
@@ -517,7 +525,7 @@ class DatabaseLane:
             peer_flush_lsn=status.peer_flush_lsn if is_primary and status else 0,
             peer_signed_at=self._peer_signed_at,
             is_healthy=not failure and not is_stuck and self._has_observed,
-            failure=failure or self._problem,
+            failure=failure or self._problem or self._health.complaint,
             rung_needed=self._step.rung,
             progress_percent=self._rejoin.progress_percent,
         )
