@@ -104,40 +104,6 @@ def _chain(name: str, rules: list[str], hook: str = "") -> str:
 
 
 def _inet_body(virtual: list[Ip], peers: list[Ip], ports: tuple[int, ...]) -> str:
-    def of(version: int, addresses: list[Ip]) -> list[str]:
-        return sorted({str(a) for a in addresses if a.version == version})
-
-    solicited = [
-        # The target of a neighbour solicitation or advertisement: eight bytes into ICMPv6. nft
-        # 1.0.6 has no name for it.
-        f"@th,64,128 {int(a):#034x} jump gate"
-        for a in sorted({a for a in virtual if a.version == 6}, key=str)
-    ]
-    inward = [
-        "ip daddr @vips4 jump gate",
-        "ip6 daddr @vips6 jump gate",
-        *(f"icmpv6 type nd-neighbor-solicit {rule}" for rule in solicited),
-    ]
-    outward = [
-        "ip saddr @vips4 jump gate",
-        "ip6 saddr @vips6 jump gate",
-        *(f"icmpv6 type nd-neighbor-advert {rule}" for rule in solicited),
-        "tcp sport != @ports accept",
-        "oif lo accept",
-        "ip daddr @peers4 accept",
-        "ip6 daddr @peers6 accept",
-        "meta l4proto tcp jump gate",
-    ]
-    service = [
-        "meta l4proto != tcp accept",
-        "tcp dport != @ports accept",
-        "ip daddr @vips4 goto clients",
-        "ip6 daddr @vips6 goto clients",
-        "iif lo accept",
-        "ip saddr @peers4 accept",
-        "ip6 saddr @peers6 accept",
-        "goto clients",
-    ]
     clients = [
         "jump gate",
         "meta nfproto @admit accept",
@@ -147,17 +113,64 @@ def _inet_body(virtual: list[Ip], peers: list[Ip], ports: tuple[int, ...]) -> st
     return (
         _set("lease", "nf_proto", [], "timeout")
         + _set("admit", "nf_proto", [])
-        + _set("vips4", "ipv4_addr", of(4, virtual))
-        + _set("vips6", "ipv6_addr", of(6, virtual))
-        + _set("peers4", "ipv4_addr", of(4, peers))
-        + _set("peers6", "ipv6_addr", of(6, peers))
+        + _set("vips4", "ipv4_addr", _texts(4, virtual))
+        + _set("vips6", "ipv6_addr", _texts(6, virtual))
+        + _set("peers4", "ipv4_addr", _texts(4, peers))
+        + _set("peers6", "ipv6_addr", _texts(6, peers))
         + _set("ports", "inet_service", sorted({str(p) for p in ports}))
         + _chain("gate", ["meta nfproto @lease return", "drop"])
         + _chain("clients", clients)
-        + _chain("inward", inward, "prerouting")
-        + _chain("service", service, "input")
-        + _chain("outward", outward, "output")
+        + _chain("inward", _inward(virtual), "prerouting")
+        + _chain("service", _service(), "input")
+        + _chain("outward", _outward(virtual), "output")
     )
+
+
+def _texts(version: int, addresses: list[Ip]) -> list[str]:
+    return sorted({str(a) for a in addresses if a.version == version})
+
+
+def _about(virtual: list[Ip]) -> list[str]:
+    """Rules that match the target of a neighbour solicitation or advertisement.
+
+    It is eight bytes into ICMPv6; nft 1.0.6 has no name for it.
+    """
+    targets = sorted({a for a in virtual if a.version == 6}, key=str)
+    return [f"@th,64,128 {int(a):#034x} jump gate" for a in targets]
+
+
+def _inward(virtual: list[Ip]) -> list[str]:
+    return [
+        "ip daddr @vips4 jump gate",
+        "ip6 daddr @vips6 jump gate",
+        *(f"icmpv6 type nd-neighbor-solicit {rule}" for rule in _about(virtual)),
+    ]
+
+
+def _service() -> list[str]:
+    return [
+        "meta l4proto != tcp accept",
+        "tcp dport != @ports accept",
+        "ip daddr @vips4 goto clients",
+        "ip6 daddr @vips6 goto clients",
+        "iif lo accept",
+        "ip saddr @peers4 accept",
+        "ip6 saddr @peers6 accept",
+        "goto clients",
+    ]
+
+
+def _outward(virtual: list[Ip]) -> list[str]:
+    return [
+        "ip saddr @vips4 jump gate",
+        "ip6 saddr @vips6 jump gate",
+        *(f"icmpv6 type nd-neighbor-advert {rule}" for rule in _about(virtual)),
+        "tcp sport != @ports accept",
+        "oif lo accept",
+        "ip daddr @peers4 accept",
+        "ip6 daddr @peers6 accept",
+        "meta l4proto tcp jump gate",
+    ]
 
 
 def _arp_body(virtual: list[Ip]) -> str:
