@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from etcd_nodes import sync_config
 
@@ -46,6 +46,19 @@ PASSWORD = "an enrolment password"
 WITNESS = "witness"
 WAIT_NS = 2 * SECOND
 DEADLINE_S = 20.0
+
+
+class HasConfig(Protocol):
+    """A witness that runs, by whomever."""
+
+    config: WitnessConfig
+
+
+def status_of(config: WitnessConfig) -> GroupsAnswer:
+    """What the witness of a configuration says of itself."""
+    with ControlClient(config.control_socket) as client:
+        answer: GroupsAnswer = client.call("groups", type=GroupsAnswer)
+        return answer
 
 
 class WitnessProcess:
@@ -108,9 +121,7 @@ class WitnessProcess:
 
     def status(self) -> GroupsAnswer:
         """What it says of itself."""
-        with ControlClient(self.config.control_socket) as client:
-            answer: GroupsAnswer = client.call("groups", type=GroupsAnswer)
-            return answer
+        return status_of(self.config)
 
     def row(self, group: str) -> GroupRow:
         """What it says of one group."""
@@ -148,7 +159,7 @@ class Group:
         self.authority = Authority.create(name)
 
     async def enrol(
-        self, witness: WitnessProcess, me: str = "mse1", password: str = PASSWORD
+        self, witness: HasConfig, me: str = "mse1", password: str = PASSWORD
     ) -> PairingResult:
         """Enrol at the witness; raises PairingError."""
         offer = PairingOffer(
@@ -160,7 +171,7 @@ class Group:
             authority_key=self.authority.key_pem,
             heartbeat_key=self.key,
         )
-        host, port = witness.status().addresses["pairing"]
+        host, port = (await asyncio.to_thread(status_of, witness.config)).addresses["pairing"]
         return await pair_with(host, port, password, offer)
 
     def files(self, node: str) -> TlsFiles:
