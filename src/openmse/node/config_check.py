@@ -5,8 +5,11 @@ Each rule yields faults: the key, a sentence with the numbers, and what to do.
 
 import ipaddress
 from collections.abc import Callable, Iterator
+from math import isfinite
 from pathlib import PurePosixPath
 from typing import NamedTuple
+
+import msgspec
 
 from openmse.ha.timing import timing_faults
 from openmse.ha.values import FailoverType, NoWitnessMode
@@ -26,7 +29,18 @@ class Fault(NamedTuple):
 
 def faults_of(config: NodeConfig) -> list[Fault]:
     """Everything that is wrong with a configuration whose types are right; empty if usable."""
-    return [fault for rule in _RULES for fault in rule(config)]
+    unreal = list(_numbers(config))  # no sum can be made with these
+    return unreal or [fault for rule in _RULES for fault in rule(config)]
+
+
+def _numbers(config: NodeConfig) -> Iterator[Fault]:
+    for section in msgspec.structs.fields(type(config)):
+        table = getattr(config, section.name)
+        for entry in msgspec.structs.fields(type(table)):
+            value = getattr(table, entry.name)
+            if isinstance(value, float) and not isfinite(value):
+                key = f"{section.name}.{entry.name}"
+                yield Fault(key, f"{key} is {value}, which is no duration.", "Write a number.")
 
 
 def _names(config: NodeConfig) -> Iterator[Fault]:
