@@ -2,9 +2,9 @@
 
 import time
 
-from openmse.ha.local import DbProcess, DbRole, Receiver, Rung
-from openmse.ha.values import Lineage
 from postgres_pair import FIRST, Pair
+
+from openmse.ha.local import DbRole
 
 
 async def test_a_new_primary_serves_and_its_peer_follows(pair: Pair) -> None:

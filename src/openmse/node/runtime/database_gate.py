@@ -7,6 +7,7 @@ observing meanwhile.
 
 import asyncio
 import contextlib
+import os
 import signal
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -20,7 +21,7 @@ from openmse.node.drivers.postgres.settings import GENERATION
 from openmse.node.drivers.postgres.sidecar import Proof
 from openmse.node.drivers.postgres.tools import parse_lsn
 
-POLL_S = 0.003
+POLL_S = 0.002
 RETRY_S = 0.1
 CHECKPOINT_DEADLINE_S = 1800.0
 WAITER_DEADLINE_S = 24 * 3600.0
@@ -81,17 +82,18 @@ class _Pursuit:
         self._target = target
         self._task = asyncio.create_task(self._run(work))
 
-    def cancel(self) -> None:
-        """Give up what is being proven, at once."""
-        if self._task is not None:
-            self._task.cancel()
-        self._task = None
-        self._target = None
+    def cancel(self) -> asyncio.Task[None] | None:
+        """Give up what is being proven, at once; the task that is ending."""
+        task, self._task, self._target = self._task, None, None
+        if task is not None:
+            task.cancel()
+        return task
 
-    async def wait_ended(self) -> None:
-        """Wait until a cancelled or finished task is gone."""
-        if self._task is not None:
-            await asyncio.gather(self._task, return_exceptions=True)
+    async def close(self) -> None:
+        """Give up, and wait until nothing is left of it."""
+        task = self.cancel()
+        if task is not None:
+            await asyncio.gather(task, return_exceptions=True)
 
     async def _run(self, work: Callable[[Session], Coroutine[None, None, None]]) -> None:
         session = Session(self.instance.settings)
@@ -123,6 +125,10 @@ class SyncGate:
     def problem(self) -> str:
         """Why the last attempt failed; '' after a success."""
         return self._pursuit.problem
+
+    async def close(self) -> None:
+        """Give up what is being proven; the server keeps what it was told."""
+        await self._pursuit.close()
 
     def reset(self) -> None:
         """The server is gone, and with it everything that was proven."""
@@ -236,6 +242,10 @@ class ReceiverGate:
         """Why the last attempt failed; '' after a success."""
         return self._pursuit.problem
 
+    async def close(self) -> None:
+        """Give up what is being proven; the server keeps what it was told."""
+        await self._pursuit.close()
+
     def reset(self) -> None:
         """The server is gone."""
         self._pursuit.cancel()
@@ -259,22 +269,27 @@ class ReceiverGate:
 
     async def _cut(self, server: Server, session: Session) -> None:
         """Protocol §4.5. The startup process may just be about to start a receiver with the old
-        setting; it reads the new one in each turn of its loop, so a whole turn is waited for.
+        setting; it reads the new one in each turn of its loop. A signal wakes it for one, so a
+        few signals and its going back to sleep prove whole turns without waiting for its timer.
         """
         connection = await session.connection()
         await reload_seen(self._instance, server, connection, receiver=False)
-        turns = -1
+        pid, turns = 0, 0
         while True:
             recovery = await ask_recovery(connection, deadline_s=STATEMENT_DEADLINE_S)
             if not recovery.is_in_recovery:
                 return
             taken = context_switches(recovery.startup_pid)
-            turns = taken if turns < 0 else turns
+            if recovery.startup_pid != pid:
+                pid, turns = recovery.startup_pid, taken
             is_idle = recovery.is_out_of_wal and not recovery.has_receiver
-            if is_idle and taken >= turns + TURNS_MIN:
+            if is_idle and pid and taken >= turns + TURNS_MIN:
                 self.replay_lsn = recovery.replay_lsn
                 self.is_cut = True
                 return
+            if pid:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGHUP)
             await asyncio.sleep(POLL_S)
 
 

@@ -13,6 +13,7 @@ from openmse.node.drivers.postgres.log import LogWatch
 HOUSEKEEPING_ROUNDS = 10
 WEAK_ROUNDS = 60
 DEADLINE_S = 10.0
+PROBE_RETRY_S = 0.1
 
 
 class HealthWatch:
@@ -32,6 +33,8 @@ class HealthWatch:
         self.peer_flush_lsn = 0
         self.problem = ""
         """Why the database cannot do its work; '' while it can."""
+        self.complaint = ""
+        """What does not work beside that, and is no reason to move."""
         self.weak_sessions: tuple[str, ...] = ()
 
     @property
@@ -75,15 +78,13 @@ class HealthWatch:
         self._round += 1
         await asyncio.to_thread(self._log.read)
         role = self.role
-        try:
-            problem = await self._check_disk() or await self._probe(role)
-            if role is not DbRole.DOWN:
+        problem = await self._check_disk() or await self._probe(role)
+        if not problem and role is not DbRole.DOWN:
+            self.complaint = ""
+            try:
                 await self._keep_house(role)
-        except ConnectionLost as error:
-            # A server that just died or was promoted is the lane's affair, not a failed write.
-            return error.sentence if self.role is role is DbRole.PRIMARY else ""
-        except MseError as error:
-            return error.sentence
+            except MseError as error:
+                self.complaint = error.sentence if self.role is role else ""
         return problem
 
     async def _check_disk(self) -> str:
@@ -101,10 +102,22 @@ class HealthWatch:
         return problem
 
     async def _probe(self, role: DbRole) -> str:
+        """A test write. A connection that breaks is tried again until the deadline: a server that
+        just died or stopped is the lane's affair, not a failed write.
+        """
         if role is not DbRole.PRIMARY:
             return ""
-        connection = await self._session.connection()
-        return await session.probe_write(connection, self._settings)
+        loop = asyncio.get_running_loop()
+        began_at = loop.time()
+        while self.role is role:
+            try:
+                connection = await self._session.connection()
+                return await session.probe_write(connection, self._settings)
+            except ConnectionLost as error:
+                await asyncio.sleep(PROBE_RETRY_S)
+                if self.role is role and loop.time() - began_at > self._settings.probe_deadline_s:
+                    return await self._check_disk() or error.sentence
+        return ""
 
     async def _keep_house(self, role: DbRole) -> None:
         if self._round % WEAK_ROUNDS == 1:

@@ -98,9 +98,17 @@ class Instance:
         """Run blocking work on the instance's disk thread, in order.
 
         A cancelled caller does not tear the work in two: it ends first.
+        Raises: StateError when the disk refuses.
         """
         task = asyncio.get_running_loop().run_in_executor(self._disk, work)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except OSError as error:
+            raise StateError(
+                f"The disk of the database refuses: {error.strerror or error}"
+                + (f" ({error.filename})." if error.filename else "."),
+                "Check its free space and its health.",
+            ) from error
 
     async def prepare(self) -> None:
         """Find programs and account, make the state and socket directories.

@@ -1,0 +1,181 @@
+"""Takeovers, handovers and the rejoin ladder between two real servers."""
+
+import asyncio
+import json
+import os
+import signal
+import time
+
+from postgres_pair import FIRST, Node, Pair
+
+from openmse.ha.local import DbProcess, DbRole, DbView, Receiver, Rung, Stop
+from openmse.ha.values import Lineage
+
+TAKEN = Lineage(0, 2, "mse2")
+BACK = Lineage(0, 3, "mse1")
+
+
+def is_serving(view: DbView) -> bool:
+    return view.process is DbProcess.UP and view.role is DbRole.PRIMARY
+
+
+async def cut(node: Node, upstream: Lineage = FIRST, names: bool = False) -> float:
+    node.want(role=DbRole.STANDBY, lineage=upstream, names=names, receiver=False)
+    return await node.until(lambda v: v.receiver is Receiver.CUT)
+
+
+async def take_over(node: Node, lineage: Lineage = TAKEN, parent: Lineage = FIRST) -> int:
+    """Cut and promote; the fork LSN."""
+    cut_s = await cut(node, parent)
+    fork = node.view.end_lsn
+    node.want(role=DbRole.PRIMARY, lineage=lineage, parent_lineage=parent)
+    promote_s = await node.until(is_serving)
+    print(f"cut {cut_s:.3f} s, promote {promote_s:.3f} s")
+    assert node.view.lineage == lineage
+    return fork
+
+
+async def test_a_cut_standby_confirms_nothing_more_and_can_receive_again(pair: Pair) -> None:
+    one, two = await pair.in_sync()
+    await one.sql("create table t (x int)")
+    await cut(two, names=True)
+    write = asyncio.create_task(one.sql("insert into t values (1)"))
+    while not await one.sql("select 1 from pg_stat_activity where wait_event = 'SyncRep'"):
+        assert not write.done()
+    await asyncio.sleep(0.2)
+    assert not write.done()
+    two.want(role=DbRole.STANDBY, lineage=FIRST, names=True)
+    took = await two.until(lambda v: v.receiver is Receiver.STREAMING)
+    print(f"receiving again {took:.3f} s")
+    async with asyncio.timeout(5):
+        await write
+
+
+async def test_takeover_then_the_old_owner_is_rewound(pair: Pair) -> None:
+    one, two = await pair.in_sync()
+    await one.sql("create table t (x int)")
+    await one.sql("insert into t values (1)")
+    await cut(two)
+    # Unacknowledged, and only here: what a rewind removes.
+    connection = await one.connect()
+    await connection.execute("set synchronous_commit = local")
+    await connection.execute("insert into t select 2 from generate_series(1, 1000)")
+    await connection.close()
+    os.kill(one.postmaster(), signal.SIGKILL)
+    one.want(role=DbRole.DOWN)
+    await one.until(lambda v: v.process is DbProcess.DOWN)
+    fork = await take_over(two)
+    await two.sql("insert into t values (3)")
+    wanted = {
+        "role": DbRole.STANDBY,
+        "lineage": TAKEN,
+        "parent_lineage": FIRST,
+        "fork_lsn": fork,
+        "names": True,
+    }
+    one.want(**wanted)
+    await one.until(lambda v: v.rung_needed is Rung.REWIND)
+    assert one.view.lineage == FIRST
+    assert one.view.process is DbProcess.DOWN
+    began = time.monotonic()
+    one.want(**wanted, rung=Rung.REWIND)
+    await one.until(lambda v: v.receiver is Receiver.STREAMING)
+    print(f"rewind and streaming {time.monotonic() - began:.3f} s")
+    assert one.view.lineage == TAKEN
+    assert one.view.is_complete
+    target = two.view.end_lsn
+    await one.until(lambda v: v.end_lsn >= target)
+    assert await one.sql("select x from t order by x") == [(1,), (3,)]
+    (kept,) = (one.settings.state_dir / "divergent").iterdir()
+    summary = json.loads((kept / "summary.json").read_text())
+    assert summary["segments"]
+    assert "Heap" in summary["records"]
+
+
+async def test_a_crashed_owner_with_nothing_of_its_own_just_follows(pair: Pair) -> None:
+    one, two = await pair.in_sync()
+    await one.sql("create table t (x int)")
+    os.kill(one.postmaster(), signal.SIGKILL)
+    one.want(role=DbRole.DOWN)
+    await one.until(lambda v: v.process is DbProcess.DOWN)
+    fork = await take_over(two)
+    began = time.monotonic()
+    one.want(role=DbRole.STANDBY, lineage=TAKEN, parent_lineage=FIRST, fork_lsn=fork, names=True)
+    await one.until(lambda v: v.receiver is Receiver.STREAMING or v.rung_needed is Rung.REWIND)
+    print(f"following {time.monotonic() - began:.3f} s {one.view.rung_needed}")
+
+
+async def test_an_unrelated_history_is_rebuilt_and_the_old_kept(pair: Pair) -> None:
+    one, two = await pair.in_sync()
+    os.kill(one.postmaster(), signal.SIGKILL)
+    one.want(role=DbRole.DOWN)
+    await one.until(lambda v: v.process is DbProcess.DOWN)
+    fork = await take_over(two)
+    wanted = {
+        "role": DbRole.STANDBY,
+        "lineage": TAKEN,
+        "parent_lineage": Lineage(0, 9, "mse2"),
+        "fork_lsn": fork,
+        "names": True,
+    }
+    one.want(**wanted, rung=Rung.REWIND)
+    await one.until(lambda v: v.rung_needed is Rung.REBUILD)
+    one.want(**wanted, rung=Rung.REBUILD)
+    await one.until(lambda v: v.receiver is Receiver.STREAMING, 60)
+    assert one.view.is_complete
+    assert len(list(one.settings.data_dir.parent.glob("data.old-*"))) == 1
+
+
+async def test_switchover_and_back(pair: Pair) -> None:
+    one, two = await pair.in_sync()
+    await one.sql("create table t (x int)")
+    lineages = [FIRST, TAKEN, BACK]
+    nodes = [one, two, one]
+    for step in (1, 2):
+        old, new = nodes[step - 1], nodes[step]
+        parent, lineage = lineages[step - 1], lineages[step]
+        client = await old.connect()
+        await old.sql(f"insert into t values ({step})")
+        await old.lane.checkpoint()
+        began = time.monotonic()
+        old.want(role=DbRole.DOWN, stop=Stop.FAST)
+        stop_s = await old.until(lambda v: v.process is DbProcess.DOWN)
+        assert old.view.is_clean
+        end = old.view.end_lsn
+        held_s = await new.until(lambda v, end=end: v.end_lsn >= end)
+        new.want(role=DbRole.STANDBY, lineage=parent, names=True, receiver=False)
+        cut_s = await new.until(lambda v: v.receiver is Receiver.CUT)
+        fork = new.view.end_lsn
+        assert fork == end, "the shutdown checkpoint is the last thing both hold"
+        new.want(role=DbRole.PRIMARY, lineage=lineage, parent_lineage=parent, names=True)
+        old.want(
+            role=DbRole.STANDBY, lineage=lineage, parent_lineage=parent, fork_lsn=fork, names=True
+        )
+        promote_s = await new.until(is_serving)
+        assert new.view.names
+        assert new.view.barrier_lsn > 0
+        await old.until(lambda v: v.process is DbProcess.UP)
+        rejoin_s = time.monotonic() - began
+        await new.until(lambda v: v.peer_flush_lsn >= v.barrier_lsn)
+        total_s = time.monotonic() - began
+        print(
+            f"stop {stop_s:.3f} held {held_s:.3f} cut {cut_s:.3f} promote {promote_s:.3f} "
+            f"old up {rejoin_s:.3f} in sync {total_s:.3f} s"
+        )
+        await client.close()
+    assert await one.sql("select x from t order by x") == [(1,), (2,)]
+
+
+async def test_a_stopped_standby_is_promoted_without_ever_receiving(pair: Pair) -> None:
+    one, two = await pair.in_sync()
+    await one.sql("create table t (x int)")
+    two.want(role=DbRole.DOWN)
+    await two.until(lambda v: v.process is DbProcess.DOWN)
+    two.want(role=DbRole.PRIMARY, lineage=TAKEN, parent_lineage=FIRST)
+    await two.until(is_serving)
+    assert not any(
+        view.receiver is Receiver.STREAMING
+        for _, view in two.history[-20:]
+        if view.lineage == TAKEN
+    )
+    assert await two.sql("select count(*) from t") == [(0,)]
