@@ -93,17 +93,11 @@ class PairingDesk:
     def facts(self) -> Facts:
         """What the primary is told, once it has proven the password."""
         config = self._config
-        group = self._host.group
-        virtual_ips = group.virtual_ips if group is not None else ()
         return Facts(
             id=config.node.name,
             incarnation=self._host.incarnation,
             software=__version__,
-            addresses=tuple(
-                address
-                for address in own_addresses(config, ())
-                if address not in {ip.partition("/")[0] for ip in virtual_ips}
-            ),
+            addresses=own_addresses(config, ()),
             names=(config.node.name,),
             info=msgspec.json.encode(node_info(config)),
         )
