@@ -49,7 +49,9 @@ class Bond(Struct, frozen=True):
 
 def stamp_of(record: Record, lineage: Lineage | None = None, wal_end: int = 0) -> Stamp:
     """The stamp that goes on every message of this voter."""
-    return Stamp(record.me, record.incarnation, record.boot, record.promised, lineage, wal_end)
+    return Stamp(
+        record.me, record.incarnation, record.boot, record.promised, lineage, wal_end, record.run
+    )
 
 
 def is_member(record: Record) -> bool:
@@ -104,7 +106,9 @@ def is_forgetful(record: Record, stamp: Stamp, config: Config | None) -> bool:
     for seen in record.seen:
         if seen.id == stamp.id and seen.incarnation == stamp.incarnation:
             is_less = stamp.boot > seen.boot and stamp.promised < seen.promised
-            return is_less or stamp.boot < seen.boot or _shows_less_wal(seen, stamp)
+            is_other = stamp.boot == seen.boot and stamp.run != seen.run
+            is_older = stamp.boot < seen.boot
+            return is_less or is_other or is_older or _shows_less_wal(seen, stamp)
     return False
 
 
@@ -120,12 +124,13 @@ def remember(record: Record, stamp: Stamp, standing: Standing | None = None) -> 
 
     ``standing`` adds the log of a node that streams or serves: what it has, at the least.
     """
-    known = Seen(stamp.id, stamp.incarnation, stamp.boot, stamp.promised)
+    known = Seen(stamp.id, stamp.incarnation, stamp.boot, stamp.promised, run=stamp.run)
     for seen in record.seen:
         if seen.id == stamp.id and seen.incarnation == stamp.incarnation:
             known = replace(
                 seen,
                 boot=max(seen.boot, stamp.boot),
+                run=stamp.run if stamp.boot >= seen.boot else seen.run,
                 promised=max(seen.promised, stamp.promised),
             )
     lineage, end = stamp.lineage, stamp.wal_end

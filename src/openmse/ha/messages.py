@@ -23,6 +23,8 @@ class Stamp(Struct, frozen=True, array_like=True):
     """With ``wal_end``: the whole of its write-ahead log, shown when it is certain (a running
     primary, or a standby whose receiver is cut); a disk that went back in time shows here."""
     wal_end: int = 0
+    run: str = ""
+    """The random name of this run of its process, beside its boot number."""
 
 
 class Refusal(StrEnum):

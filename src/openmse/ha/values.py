@@ -129,6 +129,8 @@ class Seen(Struct, frozen=True, array_like=True):
     """The highest end of its write-ahead log on ``lineage``, once it was streaming or serving."""
     wal_boot: int = 0
     """The boot in which it showed that: only a later one can have lost it."""
+    run: str = ""
+    """The name of the run that showed ``boot``."""
 
 
 class Release(Struct, frozen=True, array_like=True):
@@ -150,6 +152,9 @@ class Record(Struct, frozen=True):
     me: str
     incarnation: str
     boot: int = 0
+    run: str = ""
+    """Drawn at random at each start: a disk that went back by one start counts to the same boot
+    number again, but under another name."""
     promised: Ballot = Ballot()
     accepted: Ballot = Ballot()
     value: Config | None = None

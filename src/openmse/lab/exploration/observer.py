@@ -113,8 +113,8 @@ def _passed_through(
         if attempt.value == parent and attempt.ballot.voter == record.me:
             return _vote(history, record, attempt.ballot, wal)
     known = before.known
-    if parent.owner == record.me and known is not None and parent.term > known.term:
-        ballot = Ballot(parent.term, 1, record.me)
+    if parent.owner == record.me and known is not None:  # needed nobody else, so was never sent
+        ballot = Ballot(parent.term, -parent.epoch, record.me)
         return _vote(proposed(history, ballot, parent, known), record, ballot, wal)
     return history
 
@@ -208,10 +208,17 @@ def promoted(history: History, node: str, lineage: Lineage) -> History:
 
 
 def disk_changed(
-    history: History, voter: str, holders: tuple[Holder, ...], *, is_emptied: bool
+    history: History,
+    voter: str,
+    holders: tuple[Holder, ...],
+    *,
+    is_emptied: bool,
+    is_forgotten: bool,
 ) -> History:
     """A disk was lost or went back in time: what no disk holds any more cannot be asked for."""
-    amnesic = history.amnesic if voter in history.amnesic else (*history.amnesic, voter)
+    amnesic = history.amnesic
+    if is_forgotten and voter not in amnesic:
+        amnesic = (*amnesic, voter)
     kept = tuple(w for w in history.acknowledged if any(holds(holder.wal, w) for holder in holders))
     others = tuple(a for a in history.emptied if a != voter)
     emptied = (*others, voter) if is_emptied else others

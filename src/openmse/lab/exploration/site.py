@@ -128,7 +128,8 @@ class Site(Lanes):
         if not m.runs or m.node is not None or m.group is not None:
             return
         self.say(f"{m.id} process starts")
-        record = replace(m.record, boot=m.record.boot + 1)
+        self.serial += 1
+        record = replace(m.record, boot=m.record.boot + 1, run=f"r{self.serial}")
         m.record = record
         now = self.clock(m)
         if m.is_witness:
@@ -262,12 +263,15 @@ class Site(Lanes):
         """The disk goes back to an older state while the machine is off."""
         assert not m.is_on
         self.say(f"{m.id} disk restored to an older state")
-        m.record, m.data = record, db.crash(data)
-        self._disk_changed(m, is_emptied=False)
+        before, m.record, m.data = m.record, record, db.crash(data)
+        same = replace(before, boot=record.boot, run=record.run, seen=record.seen)
+        self._disk_changed(m, is_emptied=False, is_forgotten=same != record)
 
-    def _disk_changed(self, m: Machine, *, is_emptied: bool) -> None:
+    def _disk_changed(self, m: Machine, *, is_emptied: bool, is_forgotten: bool = True) -> None:
         holders = self.picture().holders
-        self.history = observer.disk_changed(self.history, m.id, holders, is_emptied=is_emptied)
+        self.history = observer.disk_changed(
+            self.history, m.id, holders, is_emptied=is_emptied, is_forgotten=is_forgotten
+        )
 
     # -- traffic ----------------------------------------------------------------------------
     def receive(self, m: Machine, message: Message) -> None:

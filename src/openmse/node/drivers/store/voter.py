@@ -70,7 +70,9 @@ def reincarnated(opened: Opened) -> Record:
     What it knows stays as a hint of where to look; its promises count for nothing until the
     owner re-admits it. Raises StateError.
     """
-    record = msgspec.structs.replace(opened.record, incarnation=_new_incarnation(), boot=1)
+    record = msgspec.structs.replace(
+        opened.record, incarnation=_new_incarnation(), boot=1, run=_new_incarnation()
+    )
     opened.store.save(record)
     return record
 
@@ -96,9 +98,12 @@ def _started(
     if changed:
         # What it accepted is still true, and kept; that it speaks for the voter of that name
         # is not: two machines may hold this disk now.
-        fresh = msgspec.structs.replace(record, incarnation=_new_incarnation(), boot=1)
+        fresh = msgspec.structs.replace(
+            record, incarnation=_new_incarnation(), boot=1, run=_new_incarnation()
+        )
         return fresh, Start.OTHER_MACHINE, changed
-    return msgspec.structs.replace(record, boot=record.boot + 1), Start.RESUMED, ()
+    started = msgspec.structs.replace(record, boot=record.boot + 1, run=_new_incarnation())
+    return started, Start.RESUMED, ()
 
 
 def _new_incarnation() -> str:
