@@ -11,6 +11,7 @@ from openmse.node.drivers.postgres.instance import Instance
 from openmse.node.drivers.postgres.process import (
     READY_STATES,
     Server,
+    end_unborn_sessions,
     kill_all,
     read_pid_file,
     wait_no_leftovers,
@@ -18,6 +19,8 @@ from openmse.node.drivers.postgres.process import (
 
 KILL_AFTER_S = 0.3
 """An immediate stop becomes SIGKILL after this."""
+UNBORN_EVERY_S = 0.02
+"""How often a fast stop looks for children that would hold it up."""
 OVER_BUDGET_PAUSE_S = 5.0
 """How long to wait before another start once the restart budget is used up."""
 
@@ -69,6 +72,7 @@ class ServerKeeper:
             server.signal(signal.SIGINT)
             deadline_s = self._instance.settings.stop_deadline_s
             self._timer = loop.call_later(deadline_s, self.begin_stop, Stop.IMMEDIATE)
+            loop.call_later(UNBORN_EVERY_S, self._end_unborn, server)
         else:
             server.signal(signal.SIGQUIT)
             self._timer = loop.call_later(KILL_AFTER_S, self._kill)
@@ -106,6 +110,12 @@ class ServerKeeper:
         if self.server is not None:
             self.server.release()
             self.server = None
+
+    def _end_unborn(self, server: Server) -> None:
+        """While ``server`` stops fast: end children that wait for a client kept out."""
+        if self.server is server and self._stop is Stop.FAST:
+            end_unborn_sessions(self._instance.settings.data_dir, server.pid)
+            asyncio.get_running_loop().call_later(UNBORN_EVERY_S, self._end_unborn, server)
 
     def _kill(self) -> None:
         kill_all(self._instance.settings.data_dir)
