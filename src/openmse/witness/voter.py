@@ -8,6 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
+from contextlib import suppress
 
 from openmse.errors import StateError
 from openmse.ha import witness
@@ -42,6 +43,7 @@ class GroupVoter:
     ) -> None:
         self._store = store
         self._state = witness.start(record, clock())
+        self._saved = record
         self._send = send
         self._on_record = on_record
         self._on_trouble = on_trouble
@@ -68,11 +70,18 @@ class GroupVoter:
             self._wait(message)
 
     async def close(self) -> None:
-        """Take nothing more, and wait for a write that is under way."""
+        """Take nothing more, and wait for a write that is under way.
+
+        The ends of others' logs, which are kept with the next write, are written if they can be.
+        """
         self._is_closed = True
         self._waiting.clear()
         if self._write is not None:
             await asyncio.wait([self._write])
+        elif self._state.record != self._saved:
+            loop = asyncio.get_running_loop()
+            with suppress(StateError):
+                await loop.run_in_executor(self._disk, self._store.save, self._state.record)
 
     def _wait(self, message: Message) -> None:
         if isinstance(message, Beat):  # a newer beat says all that the older one did
@@ -86,9 +95,10 @@ class GroupVoter:
         if self._is_closed:
             return
         after, effects = witness.step(self._state, message, self._clock())
-        if effects and isinstance(effects[0], Persist):
+        must_persist = bool(effects) and isinstance(effects[0], Persist)
+        if must_persist or _runs(after.record) != _runs(self._state.record):
             loop = asyncio.get_running_loop()
-            self._write = loop.run_in_executor(self._disk, self._store.save, effects[0].record)
+            self._write = loop.run_in_executor(self._disk, self._store.save, after.record)
             self._write.add_done_callback(lambda done: self._written(done, after, effects))
         else:
             self._state = after
@@ -103,6 +113,7 @@ class GroupVoter:
         error = done.exception()
         if error is None:
             self._state = after
+            self._saved = after.record
             self._tell_trouble("")
             self._on_record(after.record)
             self._answer(effects)
@@ -123,3 +134,9 @@ class GroupVoter:
         for effect in effects:
             if isinstance(effect, Send):
                 self._send(effect.to, effect.message)
+
+
+def _runs(record: Record) -> tuple[tuple[str, str, int, str], ...]:
+    """Which starts of the nodes' processes were seen: a node that shows an older one has lost
+    its memory, and this voter's own restart must not hide that."""
+    return tuple(sorted((s.id, s.incarnation, s.boot, s.run) for s in record.seen))

@@ -27,8 +27,9 @@ from openmse.ha.values import (
     Settings,
     Voter,
 )
-from openmse.node.drivers.witness.etcd import EtcdWitness, boottime
+from openmse.node.drivers.witness.etcd import EtcdWitness
 from openmse.node.drivers.witness.etcd_client import EtcdSettings
+from openmse.node.runtime.clock import now
 
 WAIT_NS = 2 * SECOND
 ANSWER_S = 10.0
@@ -38,7 +39,7 @@ class Clock:
     """A clock that only the test moves."""
 
     def __init__(self) -> None:
-        self.now = boottime()
+        self.now = now()
 
     def __call__(self) -> Instant:
         return self.now

@@ -98,8 +98,7 @@ async def test_groups_and_forget(
     async def ask(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         return await asyncio.to_thread(mse, *arguments, "--config", path)
 
-    control = tmp_path / "run" / "control.sock"
-    await until(control.exists)
+    await until(lambda: mse("groups", "--config", path).returncode == 0)
     group = Group(tmp_path, "floor1")
     await group.enrol(SimpleNamespace(config=load(path)), password="a long password")
     shown = await ask("groups")

@@ -113,7 +113,10 @@ def config(owner: str, epoch: int) -> Config:
 
 def begin(world: World) -> None:
     ballot = Ballot(0, 1, "a")
-    record = Record("w", "iw", 1, ballot, ballot, config("a", 1), None, ballot, config("a", 1))
+    value = config("a", 1)
+    record = Record(
+        "w", "iw", 1, promised=ballot, accepted=ballot, value=value, chosen=ballot, known=value
+    )
     stored = msgspec.json.encode(etcd_state.StoredRecord(record, "c"))
     assert world.store.swap({}, {KEYS.record: stored})
 

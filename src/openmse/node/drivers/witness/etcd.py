@@ -8,16 +8,15 @@ time; a message that meets trouble is dropped, as a network would, and the troub
 import asyncio
 import logging
 import secrets
-import time
 from collections import deque
 from collections.abc import Callable
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from openmse.errors import MseError, StateError
+from openmse.errors import ConfigError, MseError, StateError
 from openmse.ha.messages import Beat, Message
-from openmse.ha.values import Instant, Voter
+from openmse.ha.values import SECOND, Instant, Voter
 from openmse.node.drivers.witness import etcd_state
 from openmse.node.drivers.witness.etcd_client import (
     EtcdClient,
@@ -27,11 +26,15 @@ from openmse.node.drivers.witness.etcd_client import (
     Reading,
 )
 from openmse.node.drivers.witness.etcd_state import Keys, Snapshot, Watched
+from openmse.node.runtime.clock import now
 from openmse.wire.ids import require_id
 
 ATTEMPTS = 6
 """To execute one message, while others write at the same time."""
 INBOX_LIMIT = 64
+CONFIG_RETRY_S = 5.0
+NOTE_WAL_EVERY_NS = 10 * SECOND
+"""How often the end of this node's log is noted in etcd, where nothing else changes."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -42,11 +45,6 @@ class EtcdStatus(Struct, frozen=True):
     answered_at: Instant = Instant(0)
     incarnation: str = ""
     """Of the voter in etcd; a config admits it under this one."""
-
-
-def boottime() -> Instant:
-    """Now, in nanoseconds of CLOCK_BOOTTIME."""
-    return Instant(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
 
 
 class EtcdWitness:
@@ -61,7 +59,7 @@ class EtcdWitness:
         group: str,
         on_message: Callable[[Message], None],
         *,
-        clock: Callable[[], Instant] = boottime,
+        clock: Callable[[], Instant] = now,
     ) -> None:
         require_id(settings.voter, "name of the etcd witness")
         self._settings = settings
@@ -75,6 +73,7 @@ class EtcdWitness:
         self._cached: Snapshot | None = None
         self._cluster = ""
         self._revision = 0
+        self._note_wal_at = Instant(0)
         self._status = EtcdStatus()
 
     @property
@@ -93,13 +92,21 @@ class EtcdWitness:
         self._filled.set()
 
     async def run(self) -> None:
-        """Serve until cancelled. Raises ConfigError for certificates that cannot be used."""
-        async with self._client:
-            while True:
-                await self._filled.wait()
-                while self._inbox:
-                    await self._serve(self._inbox.popleft())
-                self._filled.clear()
+        """Serve until cancelled; what goes wrong is told by ``status``, never raised."""
+        while True:
+            try:
+                async with self._client:
+                    await self._serve_all()
+            except ConfigError as error:  # certificates that cannot be used, yet
+                self._tell(error)
+                await asyncio.sleep(CONFIG_RETRY_S)
+
+    async def _serve_all(self) -> None:
+        while True:
+            await self._filled.wait()
+            while self._inbox:
+                await self._serve(self._inbox.popleft())
+            self._filled.clear()
 
     async def identity(self) -> Voter:
         """The voter in etcd, made if it is missing: what a config admits. Raises MseError."""
@@ -117,13 +124,16 @@ class EtcdWitness:
             replies = await self._execute(message)
         except MseError as error:
             self._cached = None
-            if error.sentence != self._status.trouble:
-                _LOG.warning("etcd_witness_trouble: %s %s", error.sentence, error.hint)
-            self._status = replace(self._status, trouble=error.sentence)
+            self._tell(error)
             return
         self._status = replace(self._status, trouble="", answered_at=self._clock())
         for reply in replies:
             self._on_message(reply)
+
+    def _tell(self, error: MseError) -> None:
+        if error.sentence != self._status.trouble:
+            _LOG.warning("etcd_witness_trouble: %s %s", error.sentence, error.hint)
+        self._status = replace(self._status, trouble=error.sentence)
 
     async def _execute(self, message: Message) -> tuple[Message, ...]:
         """Execute one step; its replies may be given, since what they rest on is in etcd."""
@@ -138,8 +148,15 @@ class EtcdWitness:
                 if snapshot.stored is None or self._has_forgotten(snapshot):
                     snapshot = await self._begin(snapshot)
                     continue
-                now = self._clock()
-                plan = etcd_state.plan(snapshot, self._watched, message, now, self._keys)
+                at = self._clock()
+                plan = etcd_state.plan(
+                    snapshot,
+                    self._watched,
+                    message,
+                    at,
+                    self._keys,
+                    notes_wal=at >= self._note_wal_at,
+                )
                 if not (is_fresh or plan.is_granted):
                     snapshot = None  # a refusal must not rest on what was true a while ago
                     continue
@@ -148,6 +165,8 @@ class EtcdWitness:
                 is_done, snapshot = await self._swap(snapshot, plan.puts)
                 is_fresh = True
                 if is_done:
+                    if self._keys.record in plan.puts:
+                        self._note_wal_at = Instant(at + NOTE_WAL_EVERY_NS)
                     return plan.replies
             except EtcdError as failure:
                 if not failure.is_retryable or is_renewal:

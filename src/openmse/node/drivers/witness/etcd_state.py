@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from openmse.errors import StateError
 from openmse.ha import witness
@@ -156,15 +157,28 @@ def new_record(keys: Keys, voter: str, incarnation: str, cluster: str) -> dict[s
     return {keys.record: msgspec.json.encode(stored)}
 
 
-def plan(snapshot: Snapshot, watched: Watched, message: Message, now: Instant, keys: Keys) -> Plan:
-    """Execute one step of the witness on ``snapshot``, which ``watched`` has taken note of."""
+def plan(
+    snapshot: Snapshot,
+    watched: Watched,
+    message: Message,
+    now: Instant,
+    keys: Keys,
+    *,
+    notes_wal: bool = True,
+) -> Plan:
+    """Execute one step of the witness on ``snapshot``, which ``watched`` has taken note of.
+
+    ``notes_wal``: also put a record of which nothing but the ends of others' logs has changed;
+    these grow with every beat, so that the caller says now and then.
+    """
     assert snapshot.stored is not None
     assert (watched.revision, watched.grant) == (snapshot.grant_revision, snapshot.grant)
     before = WitnessGroup(snapshot.stored.record, _bond(snapshot, watched))
     after, effects = witness.step(before, message, now)
     replies = tuple(effect.message for effect in effects if isinstance(effect, Send))
     puts: dict[str, bytes] = {}
-    if after.record != before.record:
+    is_news = without_wal(after.record) != without_wal(before.record)
+    if is_news or (notes_wal and after.record != before.record):
         puts[keys.record] = msgspec.json.encode(StoredRecord(after.record, snapshot.cluster))
     if after.bond.release is not None and after.bond.release != before.bond.release:
         puts[keys.release] = msgspec.json.encode(StoredRelease(after.bond.release))
@@ -173,6 +187,12 @@ def plan(snapshot: Snapshot, watched: Watched, message: Message, now: Instant, k
         assert isinstance(message, Beat)
         puts[keys.grant] = msgspec.json.encode(_grant_for(message, watched, now))
     return Plan(replies, puts, is_granted)
+
+
+def without_wal(record: Record) -> Record:
+    """The record but for the ends of others' logs."""
+    seen = tuple(replace(s, lineage=None, wal_end=0, wal_boot=0) for s in record.seen)
+    return replace(record, seen=seen)
 
 
 def _bond(snapshot: Snapshot, watched: Watched) -> Bond:

@@ -1,4 +1,4 @@
-"""From the group's facts to the driver of a witness in etcd."""
+"""Makes the etcd driver from what a group knows of its witness."""
 
 from collections.abc import Callable
 
@@ -9,9 +9,11 @@ from openmse.node.group import WitnessInfo
 
 
 def etcd_witness(
-    info: WitnessInfo, group: str, _me: str, on_message: Callable[[Message], None]
+    info: WitnessInfo, group: str, me: str, on_message: Callable[[Message], None]
 ) -> EtcdWitness:
-    """The driver for the witness ``info`` of ``group``; answers go to ``on_message``."""
+    """The driver of node ``me``. ``on_message`` is called in the loop that runs ``run``."""
+    assert info.kind == "etcd"
+    assert info.name != me
     settings = EtcdSettings(
         endpoints=info.endpoints,
         voter=info.name,
