@@ -1,4 +1,4 @@
-"""A stop is not held up by clients that connected and said nothing (found under the demo's load)."""
+"""A stop is not held up by clients that connected and said nothing (found under load)."""
 
 import socket
 import time
