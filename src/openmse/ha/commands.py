@@ -18,7 +18,7 @@ from openmse.ha.events import (
     StopNode,
     Switchover,
 )
-from openmse.ha.facts import is_peer_silent, post_of
+from openmse.ha.facts import is_peer_silent, post_of, why_not_own
 from openmse.ha.messages import Order, OrderAnswer
 from openmse.ha.state import Pending
 from openmse.ha.timing import timing_faults
@@ -59,6 +59,8 @@ def _forward(d: Draft, event: Commanded) -> None:
     n, known = d.n, d.n.record.known
     if known is None:
         d.answer(event.id, False, "This node is not paired.")
+    elif is_peer_silent(n) and isinstance(event.command, Switchover):
+        _ask_takeover(d, event.id)
     elif is_peer_silent(n):
         d.answer(
             event.id,
@@ -68,6 +70,32 @@ def _forward(d: Draft, event: Commanded) -> None:
         )
     else:
         d.send(n.peer.id, Order(d.stamp, event.id, msgspec.json.encode(event.command)))
+
+
+def _ask_takeover(d: Draft, command_id: str) -> None:
+    """The owner is silent and an operator wants this node to own: without any loss if a quorum
+    agrees, which is what failover type manual waits for; otherwise only force is left."""
+    n, known = d.n, d.n.record.known
+    assert known is not None
+    refusal = why_not_own(n, known)
+    if post_of(n) is not Post.PEER_SYNC or not n.witness.id:
+        refusal = f"{known.owner} owns as {known.mode}, so nothing but force can replace it."
+    if refusal:
+        d.answer(
+            command_id,
+            False,
+            f"{known.owner} is not heard, and this node cannot take over without a possible loss: "
+            f"{refusal} If {known.owner} is lost for good: mse ha takeover --force.",
+        )
+        return
+    n.asked_version = known.version
+    d.note("takeover_asked", "warning", f"An operator asked this node to own for {known.owner}.")
+    d.answer(
+        command_id,
+        True,
+        f"{known.owner} is not heard. This node takes over, with nothing lost, as soon as the "
+        "last lease has run out and the witness agrees; watch 'mse ha status --watch'.",
+    )
 
 
 def on_order(d: Draft, order: Order) -> None:

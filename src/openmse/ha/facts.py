@@ -315,9 +315,9 @@ def why_no_takeover(n: Node) -> str:
     known = n.record.known
     if post_of(n) is not Post.PEER_SYNC or known is None:
         return "This node may not take over from here."
-    by_operator = n.poll is not None and n.poll.by_operator
-    if known.settings.failover_type is FailoverType.MANUAL and not by_operator:
-        return "The failover type is manual."
+    is_asked = n.asked_version == known.version
+    if known.settings.failover_type is FailoverType.MANUAL and not is_asked:
+        return "The failover type is manual, and nobody has asked for a takeover."
     if known.settings.maintenance:
         return "Maintenance is on."
     if not n.witness.id:

@@ -444,7 +444,7 @@ def _beat(d: Draft) -> None:
     n = d.n
     if not n.peer.id and not n.witness.id:
         return
-    own = leases.standing(n, facts.why_not_own(n, n.record.known))
+    own = leases.standing(n, "" if is_owner(n) else facts.why_not_own(n, n.record.known))
     is_due = n.now - n.beat_at >= d.timing.beat_ns
     if not is_due:
         is_due = _has_news(d, own) and n.now - n.beat_at >= BEAT_SPACING_NS

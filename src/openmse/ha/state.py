@@ -80,7 +80,6 @@ class Poll(Struct, frozen=True):
     retry_at: Instant = Instant(0)
     is_yes: bool = False
     yes_at: Instant = Instant(0)
-    by_operator: bool = False
     sent_accept: bool = False
     """An accept left: whether it was chosen is open until a quorum has been read."""
 
@@ -164,6 +163,8 @@ class Node(Struct):
     rounds: int = 0
     poll: Poll | None = None
     next_poll: int = 1
+    asked_version: tuple[int, int] = (0, 0)
+    """The config from which an operator asked this node to take over (failover type manual)."""
     next_attempt_at: Instant = Instant(0)
     attempts: int = 0
     operation: Operation | None = None

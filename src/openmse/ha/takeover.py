@@ -78,7 +78,7 @@ def on_prevote_answer(d: Draft, answer: PreVoteAnswer) -> None:
         wait = min(max(answer.retry_ns, 10 * MILLISECOND), ASK_AT_LEAST_NS)
         n.poll = replace(poll, retry_at=Instant(n.now + wait))
         return
-    if not (answer.owner_heard or n.bond.owner_heard) and not poll.by_operator:
+    if not (answer.owner_heard or n.bond.owner_heard) and n.asked_version != known.version:
         ready_at = Instant(n.started_at + known.settings.boot_patience_ns)
         if n.now < ready_at:  # a cold boot of the whole site: the recorded owner goes first
             n.poll = replace(poll, retry_at=Instant(min(ready_at, n.now + ASK_AT_LEAST_NS)))
