@@ -23,6 +23,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from openmse.errors import MseError, StateError, UsageError
+from openmse.ha import acceptor
 from openmse.ha.messages import Beat, BeatAck, Message, Stamp, Standing
 from openmse.ha.timing import timing
 from openmse.ha.values import SECOND, Ballot, Config, Lineage, Mode, Settings, Voter
@@ -104,17 +105,18 @@ def prepare(config: WitnessConfig, load: Load) -> dict[str, bytes]:
         stored = store.load()
         assert stored is not None
         ballot, value = Ballot(0, 1, NODES[0]), config_of(load)
-        store.save(
-            replace(
-                stored.record,
-                promised=ballot,
-                accepted=ballot,
-                value=value,
-                chosen=ballot,
-                known=value,
-                largest_wait_ns=value.settings.failover_wait_ns,
-            )
+        record = replace(
+            stored.record,
+            promised=ballot,
+            accepted=ballot,
+            value=value,
+            chosen=ballot,
+            known=value,
+            largest_wait_ns=value.settings.failover_wait_ns,
         )
+        for node in NODES:  # a pair that has been running: its nodes are remembered already
+            record = acceptor.remember(record, stamp_of(node))
+        store.save(record)
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(one, roots))
@@ -127,6 +129,11 @@ def config_of(load: Load) -> Config:
     settings = Settings(failover_wait_ns=round(load.failover_wait_s * SECOND))
     lineage = Lineage(0, 1, NODES[0])
     return Config(0, 1, Mode.SYNC, NODES[0], voters, lineage, settings, primary=NODES[0])
+
+
+def stamp_of(node: str) -> Stamp:
+    """How a node speaks."""
+    return Stamp(node, f"i-{node}", 1, Ballot(0, 1, NODES[0]), run="r1")
 
 
 class Nodes:
@@ -178,7 +185,7 @@ class Nodes:
         is_owner = self._name == NODES[0]
         sent_at = now()
         beat = Beat(
-            Stamp(self._name, f"i-{self._name}", 1, Ballot(0, 1, NODES[0])),
+            stamp_of(self._name),
             sent_at,
             0,
             1,
