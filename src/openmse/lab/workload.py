@@ -245,6 +245,7 @@ class Pgbench:
         service = directory / "pg_service.conf"
         self._environment = {"PGSERVICEFILE": str(service)}
         limits = {"connect_timeout": "2", "tcp_user_timeout": "1000"}
+        limits |= {"keepalives_idle": "1", "keepalives_interval": "1"}
         values = {**conninfo_to_dict(conninfo), **limits}
         text = "[lab]\n" + "".join(f"{key}={value}\n" for key, value in values.items())
         _write_private(service, text)  # a password has no place on a command line

@@ -7,7 +7,8 @@ Run on the client machine as ``python -m openmse.lab.writer ROLE --conninfo-file
 are its own, as libpq's are coarser. No spare connection is kept: what is measured includes TCP,
 TLS and authentication towards the new owner. A COMMIT with a warning is no acknowledgement.
 *reader*: reads through the virtual IP what the writer wrote; every row ever shown must stay.
-*ordinary*: a plain blocking libpq connection with ``tcp_user_timeout``, for comparison.
+*ordinary*: a plain blocking libpq connection with ``tcp_user_timeout`` of 1 s and keepalives each
+second, for comparison.
 
 Units: milliseconds in options; ledger instants as in ``openmse.lab.ledger``.
 """
@@ -196,7 +197,10 @@ class Reader:
 
 def ordinary(conninfo: str, run: str, ledger: Ledger, period_s: float) -> None:
     """Write as a plain program does: blocking, libpq's own limits, until SIGTERM."""
+    # Keepalives, too: the user timeout alone counts only while something sent is unacknowledged,
+    # and a client that waits for an answer would wait for hours.
     limits = f" tcp_user_timeout={ORDINARY_TIMEOUT_MS} connect_timeout=2"
+    limits += " keepalives_idle=1 keepalives_interval=1"
     number, before = 0, now_ns()
     while True:
         try:
