@@ -13,7 +13,6 @@ from collections.abc import Iterator
 
 NLM_F_REQUEST = 0x001
 NLM_F_ACK = 0x004
-NLM_F_EXCL = 0x200
 NLM_F_DUMP = 0x300
 NLM_F_REPLACE = 0x100
 NLM_F_CREATE = 0x400
@@ -25,6 +24,8 @@ _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 _RECEIVE_BYTES = 1 << 16
 _ANSWER_TIMEOUT_S = 2
+_DUMP_ATTEMPTS_MAX = 16
+_NLM_F_DUMP_INTERRUPTED = 0x10
 
 
 class NetlinkError(OSError):
@@ -65,12 +66,17 @@ def message(kind: int, flags: int, sequence: int, payload: bytes) -> bytes:
 
 def iter_messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
     """Yield (type, sequence, payload) of each message in a datagram."""
+    for kind, _flags, sequence, payload in _iter_flagged(data):
+        yield kind, sequence, payload
+
+
+def _iter_flagged(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
     at = 0
     while at + 16 <= len(data):
-        length, kind, _flags, sequence, _port = _HEADER.unpack_from(data, at)
+        length, kind, flags, sequence, _port = _HEADER.unpack_from(data, at)
         if length < 16:
             return
-        yield kind, sequence, data[at + 16 : at + length]
+        yield kind, flags, sequence, data[at + 16 : at + length]
         at += (length + 3) & ~3
 
 
@@ -125,18 +131,29 @@ class NetlinkSocket:
     def dump(self, kind: int, payload: bytes, *, flags: int = NLM_F_DUMP) -> list[bytes]:
         """Ask for a listing and return the payload of each message of the answer.
 
+        A listing that something changed in the middle of is asked for again.
         Raises: NetlinkError, with ENOENT where what is asked for does not exist.
         """
+        for _ in range(_DUMP_ATTEMPTS_MAX):
+            found = self._dump_once(kind, payload, flags)
+            if found is not None:
+                return found
+        raise NetlinkError(errno.EINTR, "the listing changed again and again while it was read")
+
+    def _dump_once(self, kind: int, payload: bytes, flags: int) -> list[bytes] | None:
+        """The payloads of one listing; None if the kernel says that it is inconsistent."""
         self._forget_old_answers()
-        sequence = self.next_sequence()
-        self._socket.send(message(kind, NLM_F_REQUEST | flags, sequence, payload))
+        request = self.next_sequence()
+        self._socket.send(message(kind, NLM_F_REQUEST | flags, request, payload))
         found: list[bytes] = []
+        is_consistent = True
         while True:
-            for got, number, body in iter_messages(self._receive()):
-                if number != sequence:
+            for got, got_flags, sequence, body in _iter_flagged(self._receive()):
+                if sequence != request:
                     continue
+                is_consistent &= not got_flags & _NLM_F_DUMP_INTERRUPTED
                 if got == NLMSG_DONE:
-                    return found
+                    return found if is_consistent else None
                 if got == NLMSG_ERROR:
                     code = -struct.unpack_from("=i", body)[0]
                     raise NetlinkError(code, os.strerror(code))

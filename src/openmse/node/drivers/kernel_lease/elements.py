@@ -52,7 +52,8 @@ class Elements:
         """Let the lease live for ``timeout_ms`` from now, None for ever.
 
         One transaction of add + delete + add: a plain add does not extend an element that is
-        there, and deleting one that has expired fails the whole batch (both measured).
+        there (older kernels; newer ones have learned it), and deleting one that has expired
+        fails the whole batch.
         Raises: netlink.NetlinkError; ENOENT where the tables are gone.
         """
         self._transact(
