@@ -12,6 +12,9 @@ from openmse.node.control.server import Caller, Emit
 from openmse.node.runtime.clock import now
 from openmse.witness.server import WitnessServer
 
+SLOW_DISK_NS = 1 * SECOND
+"""A write that takes longer is told."""
+
 
 class ForgetArgs(Struct, frozen=True, forbid_unknown_fields=True):
     """Of the command ``forget``."""
@@ -92,6 +95,11 @@ def row_of(server: WitnessServer, group: str) -> GroupRow:
     sentence = trouble.sentence if trouble else ""
     if voter is None:
         return GroupRow(group, False, sentence)
+    if not sentence and voter.writing_ns > SLOW_DISK_NS:
+        sentence = (
+            f"The disk has not finished a write for {voter.writing_ns / SECOND:.1f} s; this group "
+            "is not answered meanwhile."
+        )
     at, state = now(), voter.state
     record, bond = state.record, state.bond
     known = record.known

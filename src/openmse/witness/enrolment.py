@@ -45,6 +45,15 @@ class Enrolment:
             )
         if len(offer.heartbeat_key) != KEY_BYTES:
             raise PairingError("The key for the witness's heartbeats has the wrong length.")
+        authority = self._server.authority(offer.group)
+        if authority is not None and authority != offer.authority_certificate:
+            # whoever knows the password may enrol a group, but not take another's over
+            raise PairingError(
+                f"The witness keeps group {offer.group!r} under another authority.",
+                f"If that group is gone: 'mse witness forget {offer.group}' on the witness's "
+                "machine. Nothing was changed.",
+                code="MSE-PAIR-008",
+            )
         self._reviewed = offer.group
 
     def facts(self) -> Facts:

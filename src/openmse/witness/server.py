@@ -18,6 +18,7 @@ from openmse.ha.values import Instant, Record
 from openmse.node.drivers.peer.mesh import MeshGroup, TlsMesh
 from openmse.node.drivers.peer.udp import DatagramTransport
 from openmse.node.runtime.clock import now
+from openmse.pki.files import read_file
 from openmse.pki.names import Role
 from openmse.wire.codec import VOTERS, Codec, Spoken
 from openmse.witness import groups
@@ -96,6 +97,11 @@ class WitnessServer:
         """The vote of a group that is served."""
         entry = self._entries.get(group)
         return entry.voter if entry is not None else None
+
+    def authority(self, group: str) -> bytes | None:
+        """The authority (PEM) of a group that is served; raises StateError if it is unreadable."""
+        entry = self._entries.get(group)
+        return read_file(entry.loaded.files.authority) if entry is not None else None
 
     def nodes(self, group: str) -> tuple[str, ...]:
         """The nodes that may speak for a group."""

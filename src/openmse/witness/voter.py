@@ -51,6 +51,7 @@ class GroupVoter:
         self._disk = disk
         self._waiting: deque[Message] = deque(maxlen=WAITING_LIMIT)
         self._write: asyncio.Future[None] | None = None
+        self._write_began = Instant(0)
         self._is_troubled = False
         self._is_closed = False
         self.last_heard: dict[str, Instant] = {}
@@ -60,6 +61,11 @@ class GroupVoter:
     def state(self) -> WitnessGroup:
         """What is on disk, and the grants in memory."""
         return self._state
+
+    @property
+    def writing_ns(self) -> int:
+        """For how long its present write has been under way; 0 where there is none."""
+        return self._clock() - self._write_began if self._write is not None else 0
 
     def receive(self, message: Message) -> None:
         """Take a genuine message; answers at once where nothing has to be written. Never blocks."""
@@ -98,6 +104,7 @@ class GroupVoter:
         must_persist = bool(effects) and isinstance(effects[0], Persist)
         if must_persist or _runs(after.record) != _runs(self._state.record):
             loop = asyncio.get_running_loop()
+            self._write_began = self._clock()
             self._write = loop.run_in_executor(self._disk, self._store.save, after.record)
             self._write.add_done_callback(lambda done: self._written(done, after, effects))
         else:

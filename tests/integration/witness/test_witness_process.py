@@ -311,6 +311,17 @@ async def test_wrong_passwords_enrol_nothing_and_are_limited(
     assert "guessed" not in witness.log.read_text()
 
 
+async def test_a_group_of_another_authority_cannot_take_the_name_over(
+    witness: WitnessProcess, group: Group, tmp_path: Path, connect: Connect
+) -> None:
+    config = await enrolled(witness, group)
+    with pytest.raises(PairingError, match="under another authority"):
+        await Group(tmp_path, group.name).enrol(witness)
+    node = await connect(group, "mse1")
+    await node.teach(config)
+    assert (await node.renew(config)).is_granted
+
+
 async def test_enrolling_again_keeps_the_memory(
     witness: WitnessProcess, group: Group, connect: Connect
 ) -> None:

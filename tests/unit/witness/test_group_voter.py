@@ -15,6 +15,7 @@ from openmse.ha.messages import (
     Message,
     Prepare,
     Promise,
+    Read,
     Refusal,
     Refused,
     Stamp,
@@ -168,6 +169,26 @@ async def test_a_closed_vote_answers_nothing_more(bench: Bench) -> None:
     assert bench.sent == []
     bench.voter.receive(prepare(3))
     assert bench.disk.jobs == []
+
+
+async def test_a_start_of_a_node_is_remembered_on_disk_before_it_is_answered(bench: Bench) -> None:
+    question = Read(Stamp("a", "ia", 7, run="r7"), Ballot())
+    bench.voter.receive(question)
+    await bench.disk.write()
+    bench.voter.receive(question)
+    assert bench.disk.jobs == []
+    stored = bench.store.load()
+    assert stored is not None
+    assert [(seen.id, seen.boot, seen.run) for seen in stored.record.seen] == [("a", 7, "r7")]
+
+
+async def test_a_write_that_hangs_is_seen(bench: Bench) -> None:
+    assert bench.voter.writing_ns == 0
+    bench.voter.receive(prepare(1))
+    bench.now = Instant(bench.now + 3 * SECOND)
+    assert bench.voter.writing_ns == 3 * SECOND
+    await bench.disk.write()
+    assert bench.voter.writing_ns == 0
 
 
 async def test_who_was_heard_is_told(bench: Bench) -> None:
