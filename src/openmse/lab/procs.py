@@ -102,12 +102,13 @@ def arguments_of(pid: int) -> list[str]:
 
 
 def command_of(pid: int) -> str:
-    """The kernel's name of the process (comm), or ''."""
+    """The kernel's name of the process (comm); '' for one that is gone, or a zombie."""
     try:
-        with open(f"/proc/{pid}/comm") as file:
-            return file.read().rstrip("\n")
+        with open(f"/proc/{pid}/stat") as file:
+            name, _, rest = file.read().partition("(")[2].rpartition(")")
     except OSError:
         return ""
+    return "" if rest.split()[0] in "ZX" else name
 
 
 def namespace_of(pid: int, kind: str) -> tuple[int, int] | None:

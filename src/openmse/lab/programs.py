@@ -16,6 +16,7 @@ REPLICATION_PORT: Final = ports.POSTGRESQL
 CONFIG_PATH: Final = "/etc/openmse/openmse.toml"
 WITNESS_CONFIG_PATH: Final = "/etc/openmse/witness.toml"
 
+CONTROL_SOCKET: Final = "/run/openmse/control.sock"
 ENABLED: Final = "/etc/openmse/enabled"
 """Made when a machine has been set up: until then its programs are not started, as services that
 have not been enabled yet."""

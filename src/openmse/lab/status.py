@@ -1,38 +1,40 @@
 """What a laboratory looks like from outside: the answer of ``mse lab status --json``.
 
-The form is pinned (scripts rest on it). Each node is asked through the product's own command inside
-its machine; one that has no power, is cut off from its own daemon or too slow has nulls.
+The form is pinned (scripts rest on it). Each node is asked over its own control
+socket; one that has no power, is frozen or too slow has nulls.
 """
 
-import json
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
-from openmse.errors import UsageError
-from openmse.lab import client
-from openmse.lab.programs import HEALTH_MONITOR, POSTGRES
+from openmse.errors import MseError
+from openmse.lab import client as client_files
+from openmse.lab.freezer import Freezer
+from openmse.lab.programs import CONTROL_SOCKET, HEALTH_MONITOR, POSTGRES
 from openmse.lab.topology import VIRTUAL_IP, Kind
+from openmse.node.control.client import ControlClient
 
 if TYPE_CHECKING:
     from openmse.lab.laboratory import Laboratory
 
-_ANSWER_TIMEOUT_S: Final = 5.0
+_ANSWER_TIMEOUT_S: Final = 3.0
 _PRIMARY: Final = "mse1"
 
 
 def ask(laboratory: "Laboratory", machine: str) -> dict[str, Any] | None:
     """What ``mse ha status --json`` says on a node; None if it does not answer.
 
-    The form is that of ``openmse.node.control.snapshot.Snapshot``.
+    Asked over the same control socket, but from here: starting programs inside the machines would
+    disturb what is being watched. The form is that of ``openmse.node.control.snapshot.Snapshot``.
     """
-    command = ["mse", "ha", "status", "--json"]
-    try:
-        done = laboratory.exec(machine, command, timeout_s=_ANSWER_TIMEOUT_S)
-        answer = json.loads(done.stdout)
-    except (UsageError, subprocess.TimeoutExpired, json.JSONDecodeError):
+    if Freezer.of(laboratory.places.control_group(machine)).is_frozen():
         return None
-    return answer if done.returncode == 0 and isinstance(answer, dict) else None
+    try:
+        with ControlClient(laboratory.path_in(machine, CONTROL_SOCKET)) as client:
+            answer: Any = client.call("status", within_s=_ANSWER_TIMEOUT_S)
+    except MseError:
+        return None
+    return answer if isinstance(answer, dict) else None
 
 
 def of(laboratory: "Laboratory") -> dict[str, Any]:
@@ -77,5 +79,5 @@ def _group(laboratory: "Laboratory", told: dict[str, dict[str, Any] | None]) -> 
         "owner": newest.get("owner"),
         "mode": newest.get("mode"),
         "epoch": newest.get("epoch"),
-        "client_dsn": client.dsn(laboratory.places),
+        "client_dsn": client_files.dsn(laboratory.places),
     }
