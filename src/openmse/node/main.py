@@ -5,7 +5,6 @@ What it finds running (PostgreSQL, the address, the kernel lease) it adopts.
 """
 
 import asyncio
-import contextlib
 import os
 import signal
 import sys
@@ -14,6 +13,7 @@ from typing import Any
 
 from openmse import __version__
 from openmse.errors import ControlError, MseError, StateError
+from openmse.guard.system import raise_priority
 from openmse.ha.effects import Answer, Note
 from openmse.ha.events import Command, StopNode
 from openmse.ha.state import Node
@@ -40,7 +40,6 @@ from openmse.node.runtime.pairing import NodePairing
 
 BOOT_MARKER = "booted"
 """In the run directory, which a boot of the machine empties."""
-NICE = -10
 EXIT_AGAIN = 75
 """The process ended because of a fault of its own; whoever started it may start it again."""
 
@@ -173,8 +172,7 @@ class Daemon:
         marker = places.run_dir / BOOT_MARKER
         is_machine_boot = not marker.exists()
         marker.touch()
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, 0, NICE)
+        raise_priority()
         return is_machine_boot
 
     async def _live(self, *, is_machine_boot: bool) -> None:

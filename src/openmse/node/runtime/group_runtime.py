@@ -12,7 +12,7 @@ import msgspec.structs
 
 from openmse.errors import DriverError, PeerError
 from openmse.ha import node as core
-from openmse.ha.draft import is_owner, timing_of
+from openmse.ha.draft import is_owner, needs_lease, timing_of
 from openmse.ha.effects import Answer, Effect, Note
 from openmse.ha.events import (
     ChangeVoters,
@@ -23,7 +23,7 @@ from openmse.ha.events import (
     FencingAnswered,
     NetObserved,
 )
-from openmse.ha.local import DbRole, DbView, DbWanted, NetView, NetWanted
+from openmse.ha.local import DbProcess, DbRole, DbView, DbWanted, NetView, NetWanted
 from openmse.ha.state import Node
 from openmse.ha.values import Ballot, Config, Lineage, Mode, Record, Voter
 from openmse.node.config import NodeConfig
@@ -76,7 +76,7 @@ class GroupRuntime:
         self.lease: KernelLease | None = None
         self.database: DatabaseLane | None = None
         self.address: AddressLane | None = None
-        self.watchdog = WatchdogPort(config.watchdog)
+        self.watchdog = WatchdogPort(config.watchdog, self._on_watchdog_failure)
         self._tasks: set[asyncio.Task[None]] = set()
         self._db_view = DbView()
         self._net_view = NetView()
@@ -134,6 +134,7 @@ class GroupRuntime:
             self.runner.stop()
             if self.keeps_record:
                 self._opened.record = self.runner.node.record
+        self.watchdog.close()
         await self.links.close()
         if self.database is not None:
             await self.database.close(leave_running=True)
@@ -241,6 +242,9 @@ class GroupRuntime:
         self._net_view = view
         self._post(NetObserved(now(), view))
 
+    def _on_watchdog_failure(self, sentence: str) -> None:
+        self.note(Note("watchdog_failed", "error", sentence))
+
     def _on_refused(self, error: PeerError) -> None:
         self._refused += 1
         if self._refused & (self._refused - 1) == 0:  # the 1st, 2nd, 4th, 8th …
@@ -327,6 +331,12 @@ class GroupRuntime:
     def _after_step(self, node: Node) -> None:
         if self.database is not None:
             self.database.poll_interval_s = timing_of(node.record.known).beat_ns / 1e9
+        is_serving_db = node.db.process is not DbProcess.DOWN and node.db.role is DbRole.PRIMARY
+        self.watchdog.observe(
+            lease_ns=timing_of(node.record.known).lease_ns,
+            is_writing=node.db.is_healthy,
+            may_disarm=not (is_serving_db and needs_lease(node)),
+        )
         if self.on_step is not None:
             self.on_step(node)
         self._reconcile_voters(node)
