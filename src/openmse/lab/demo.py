@@ -153,7 +153,8 @@ def _perform(laboratory: Laboratory, options: DemoOptions, screen: Screen) -> St
 def _play(stage: Stage, exercises: Sequence[Exercise], screen: Screen) -> list[Outcome]:
     outcomes = []
     for index, exercise in enumerate(exercises):
-        stage.until_sync()
+        if not exercise.is_repair:
+            stage.until_sync()
         stage.watch(BETWEEN_S)
         screen.begins(index)
         window = exercise.play(stage)

@@ -22,6 +22,8 @@ class Exercise:
     key: str
     title: str
     play: Play
+    is_repair: bool = False
+    """Begins with a pair that is not in SYNC, which the exercise before it left."""
 
 
 def _since(instant: int) -> float:
@@ -282,7 +284,7 @@ CATALOGUE: dict[str, Exercise] = {
         Exercise("kill-guard", "guard killed", kill_guard),
         Exercise("kill-postgres", "PostgreSQL killed", kill_postgres),
         Exercise("power-off", "owner loses power", power_off_owner),
-        Exercise("power-on", "old owner back, rejoins", power_on_missing),
+        Exercise("power-on", "old owner back, rejoins", power_on_missing, is_repair=True),
         Exercise("power-cycle", "owner loses power", power_cycle_owner),
         Exercise("power-cycle-peer", "secondary loses power", power_cycle_peer),
         Exercise("freeze", "health monitor frozen", freeze_health_monitor),
