@@ -7,6 +7,7 @@ from openmse.errors import MseError
 from openmse.ha.local import DbRole
 from openmse.node.drivers.postgres import session
 from openmse.node.drivers.postgres.connection import ConnectionLost
+from openmse.node.drivers.postgres.disk import DiskWatch
 from openmse.node.drivers.postgres.instance import Instance
 from openmse.node.drivers.postgres.log import LogWatch
 
@@ -24,6 +25,7 @@ class HealthWatch:
         self._settings = instance.settings
         self._on_change = on_change
         self._session = session.Session(instance.settings)
+        self._disk = DiskWatch(instance.settings)
         self._disk_check: asyncio.Future[str] | None = None
         self._log = LogWatch(instance.settings.log_file)
         self._round = 0
@@ -90,9 +92,7 @@ class HealthWatch:
     async def _check_disk(self) -> str:
         """A disk that hangs keeps its thread, so there is never more than one."""
         if self._disk_check is None:
-            self._disk_check = asyncio.get_running_loop().run_in_executor(
-                None, session.check_disk, self._settings
-            )
+            self._disk_check = asyncio.get_running_loop().run_in_executor(None, self._disk.check)
         try:
             async with asyncio.timeout(self._settings.probe_deadline_s):
                 problem = await asyncio.shield(self._disk_check)

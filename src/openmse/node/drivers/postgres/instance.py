@@ -22,6 +22,7 @@ from openmse.node.drivers.postgres.settings import InstanceSettings
 from openmse.node.drivers.postgres.sidecar import (
     DirectoryRecord,
     Sidecar,
+    explain_disk_error,
     fsync_directory,
     write_file,
 )
@@ -104,11 +105,8 @@ class Instance:
         try:
             return await asyncio.shield(task)
         except OSError as error:
-            raise StateError(
-                f"The disk of the database refuses: {error.strerror or error}"
-                + (f" ({error.filename})." if error.filename else "."),
-                "Check its free space and its health.",
-            ) from error
+            sentence = explain_disk_error(error, self.settings.data_dir)
+            raise StateError(sentence) from error
 
     async def prepare(self) -> None:
         """Find programs and account, make the state and socket directories.

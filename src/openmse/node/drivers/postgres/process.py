@@ -21,15 +21,19 @@ STATUS_LINE = 7
 def server_processes(data_dir: Path) -> list[int]:
     """Processes of the server on ``data_dir``: all of them have it as working directory.
 
-    That includes backends that outlived their postmaster, whose parent is no help any more.
+    That includes backends that outlived their postmaster, whose parent is no help any more. The
+    directory itself is compared, not its name, which another mount namespace may use too.
     """
-    wanted = os.path.realpath(data_dir)
+    try:
+        wanted = os.stat(data_dir)
+    except OSError:
+        return []
     found = []
     for name in os.listdir("/proc"):
         if not name.isdigit():
             continue
         try:
-            if os.readlink(f"/proc/{name}/cwd") != wanted:
+            if not os.path.samestat(os.stat(f"/proc/{name}/cwd"), wanted):
                 continue
             program = os.path.basename(os.readlink(f"/proc/{name}/exe"))
         except OSError:
@@ -195,6 +199,40 @@ def end_unborn_sessions(data_dir: Path, postmaster: int) -> int:
                 os.kill(pid, signal.SIGTERM)
                 ended += 1
     return ended
+
+
+class ExitWatch:
+    """Notices the end of one process that is not our child."""
+
+    def __init__(self, on_exit: Callable[[], None]) -> None:
+        self._on_exit = on_exit
+        self._pid = 0
+        self._pidfd = -1
+
+    def watch(self, pid: int) -> None:
+        """Watch ``pid`` and no other; 0 for none."""
+        if pid == self._pid:
+            return
+        self.close()
+        if pid <= 0:
+            return
+        try:
+            self._pidfd = os.pidfd_open(pid)
+        except OSError:
+            return  # gone already: the next observation shows it
+        self._pid = pid
+        asyncio.get_running_loop().add_reader(self._pidfd, self._notice)
+
+    def close(self) -> None:
+        """Watch nothing."""
+        if self._pidfd >= 0:
+            asyncio.get_running_loop().remove_reader(self._pidfd)
+            os.close(self._pidfd)
+        self._pid, self._pidfd = 0, -1
+
+    def _notice(self) -> None:
+        self.close()
+        self._on_exit()
 
 
 def kill_all(data_dir: Path) -> int:

@@ -1,6 +1,5 @@
 """What the health monitor asks a running server, and what the answers mean."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +13,12 @@ select pg_is_in_recovery(),
        case when pg_is_in_recovery() then pg_last_wal_replay_lsn()
             else pg_current_wal_flush_lsn() end,
        current_setting('{GENERATION}', true),
-       (select status from pg_stat_wal_receiver),
-       peer.state, peer.flush_lsn, peer.reply_time
+       receiver.status, receiver.pid,
+       peer.state, peer.flush_lsn, peer.reply_time, peer.pid
   from (select 1) one
+  left join lateral (select status, pid from pg_stat_wal_receiver) receiver on true
   left join lateral (
-       select state, flush_lsn, reply_time from pg_stat_replication
+       select state, flush_lsn, reply_time, pid from pg_stat_replication
         where application_name = $1 order by backend_start desc limit 1) peer on true
 """
 
@@ -63,6 +63,8 @@ class Status:
     peer_flush_lsn: int
     peer_sign: str
     """Changes with each sign of life of the peer's replication connection."""
+    link_pid: int
+    """The process that holds the replication connection to the peer; 0 while there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,9 +91,10 @@ async def ask_status(connection: Connection, peer_id: str, *, deadline_s: float)
         lsn=_lsn(row[1]),
         generation=row[2] or "",
         is_receiving=row[3] == "streaming",
-        is_peer_streaming=row[4] == "streaming",
-        peer_flush_lsn=_lsn(row[5]),
-        peer_sign=f"{row[5]} {row[6]}" if row[4] else "",
+        is_peer_streaming=row[5] == "streaming",
+        peer_flush_lsn=_lsn(row[6]),
+        peer_sign=f"{row[6]} {row[7]}" if row[5] else "",
+        link_pid=int(row[4] or row[8] or 0),
     )
 
 
@@ -150,26 +153,6 @@ async def drop_slot(connection: Connection, settings: InstanceSettings) -> None:
         [settings.slot_name],
         deadline_s=settings.status_deadline_s,
     )
-
-
-def check_disk(settings: InstanceSettings) -> str:
-    """A sentence if the disk of PGDATA is full or read-only, '' if not. Blocks on the disk."""
-    try:
-        state = os.statvfs(settings.data_dir)
-    except OSError as error:
-        return f"The disk of {settings.data_dir} does not answer ({error.strerror})."
-    if state.f_flag & os.ST_RDONLY:
-        return (
-            f"The file system of {settings.data_dir} is read-only: the kernel does that after a "
-            "disk error. See the kernel's log, then repair or replace the disk."
-        )
-    free = state.f_bavail * state.f_frsize
-    if free < settings.disk_reserve_bytes:
-        return (
-            f"The disk of {settings.data_dir} is full: {free // MIB} MiB are free, "
-            f"{settings.disk_reserve_bytes // MIB} MiB are kept in reserve. Free some space."
-        )
-    return ""
 
 
 async def probe_write(connection: Connection, settings: InstanceSettings) -> str:

@@ -4,6 +4,8 @@ PGDATA is copied whole by base backups and pg_rewind; a lineage kept inside it w
 wrong node. Every change is fsynced before the caller goes on.
 """
 
+import contextlib
+import errno
 import os
 import secrets
 from pathlib import Path
@@ -89,11 +91,24 @@ def write_file(
         if durable:
             fsync_directory(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise StateError(
-            f"{path} cannot be written ({error.strerror}).",
-            "Check the free space and the health of that disk.",
+            f"{path} cannot be written. {explain_disk_error(error, path.parent)}"
         ) from error
+
+
+def explain_disk_error(error: OSError, directory: Path) -> str:
+    """The operator's sentence for what the disk under ``directory`` answered."""
+    if error.errno == errno.EROFS:
+        return (
+            f"The file system of {directory} is read-only: the kernel does that after a disk "
+            "error. See the kernel's log, then repair or replace the disk."
+        )
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"The disk of {directory} is full. Free some space."
+    where = f" ({error.filename})" if error.filename else ""
+    return f"The disk of {directory} refuses: {error.strerror or error}{where}."
 
 
 class Sidecar:
