@@ -84,8 +84,11 @@ def main(arguments: list[str]) -> int:
         _fail(125, "the machine has no power.")
     group = os.open(group_path, os.O_WRONLY) if group_path else -1
     signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED | {signal.SIGCHLD})
-    linux.setns(namespaces[0], linux.CLONE_NEWPID)
-    child = os.fork()
+    try:
+        linux.setns(namespaces[0], linux.CLONE_NEWPID)
+        child = os.fork()
+    except OSError:  # its PID namespace has just ended
+        _fail(125, "the machine has no power.")
     if child == 0:
         _run(namespaces[1:], group, user, directory, argv)
     for descriptor in (*namespaces, group):
