@@ -19,6 +19,8 @@ class Feed(NamedTuple):
     ``silence_limit_ns``: after how long without a feed a health monitor counts as stuck when no
     deadline says so earlier. ``*_start``: start time as in /proc/<pid>/stat, so that a number
     used again is not taken for the same process. ``postmaster_pid``: 0 while there is none.
+    ``groups``: all groups that the sender looks after; () means ``group`` alone. What was said of
+    any other group is void, so that one that was left behind cannot come due.
     """
 
     pid: int
@@ -30,6 +32,7 @@ class Feed(NamedTuple):
     postmaster_start: int = 0
     data_dir: str = ""
     group: str = ""
+    groups: tuple[str, ...] = ()
 
 
 def encode(feed: Feed) -> bytes:
@@ -64,6 +67,17 @@ def from_fields(fields: dict[str, Any]) -> Feed | None:
     )
     if any(type(number) is not int or number < 0 for number in numbers):
         return None
-    if not all(isinstance(text, str) for text in (feed.mode, feed.data_dir, feed.group)):
+    if not isinstance(feed.groups, list | tuple):
         return None
-    return feed
+    texts = (feed.mode, feed.data_dir, feed.group, *feed.groups)
+    if not all(isinstance(text, str) for text in texts):
+        return None
+    return feed._replace(groups=tuple(feed.groups))
+
+
+def updated(known: dict[str, Feed], feed: Feed) -> dict[str, Feed]:
+    """What is known of each group once ``feed`` has come."""
+    if not feed.mode:
+        return known
+    kept = (group for group in (feed.groups or (feed.group,)) if group in known)
+    return {group: known[group] for group in kept} | {feed.group: feed}

@@ -225,9 +225,8 @@ class Supervisor:
             feed = feeds_format.decode(datagram)
             if feed is not None and self._monitor is not None and self._is_from_monitor(feed):
                 self._monitor = self._monitor._replace(fed_at=boottime())
-                if feed.mode:
-                    self._feeds[feed.group] = feed
-                    is_changed = True
+                self._feeds = feeds_format.updated(self._feeds, feed)
+                is_changed |= bool(feed.mode)
         if is_changed:
             self._memory.save(self._feeds, self._restarts)
 

@@ -192,8 +192,8 @@ class Daemon:
         try:
             await runtime.open()
             self._guard.found(runtime.lease)
-            await runtime.start()
             self._guard.group = runtime.group.group if runtime.group else ""
+            await runtime.start()
             await self._pairing.refresh()
             await runtime.ended.wait()
         finally:

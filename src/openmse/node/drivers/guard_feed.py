@@ -39,12 +39,14 @@ class GuardFeed:
         postmaster: tuple[int, int] | None = None,
         data_dir: str = "",
         group: str = "",
+        groups: tuple[str, ...] = (),
     ) -> bool:
         """Send one sign of life; return whether a guard was there to take it.
 
         ``mode``: '' before the register is known: keeps whatever the guard was told before, so a
         health monitor that adopts must first send the lease it found (``KernelLease.until``) and
         never a ``deadline_ns`` of None in SYNC unless this node is not the owner.
+        ``groups``: all groups this process looks after, if there is more than ``group``.
         ``postmaster``: (pid, start time as in /proc/<pid>/stat). Instants: CLOCK_BOOTTIME, ns.
         """
         pid, start = postmaster if postmaster is not None else (0, 0)
@@ -58,6 +60,7 @@ class GuardFeed:
             postmaster_start=start,
             data_dir=data_dir,
             group=group,
+            groups=groups,
         )
         try:
             self._socket.sendto(encode(feed), self._path)
