@@ -79,6 +79,8 @@ class World:
     granted: list[tuple[int, int]] = field(default_factory=list)
     """(sent at, wait) of every renewal that the owner got an answer to, or still may."""
     voted_at: int = 0
+    watcher: "Executor | None" = None
+    """Who is told of grants as they happen, late or out of order with its readings."""
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
@@ -130,6 +132,8 @@ def execute(world: World, executor: "Executor", message: Message) -> Iterator[in
     observed = world.rules.observed_at(asked, world.now)
     snapshot = executor.observe(etcd_state.snapshot_of(reading, KEYS), observed, world.rules)
     yield world.delay()  # a freeze between observing and deciding is harmless too
+    if executor.watched.revision != snapshot.grant_revision:
+        return  # a newer grant was told of meanwhile
     plan = etcd_state.plan(snapshot, executor.watched, message, Instant(world.now), KEYS)
     puts = dict(plan.puts)
     if KEYS.grant in puts:
@@ -145,8 +149,18 @@ def execute(world: World, executor: "Executor", message: Message) -> Iterator[in
         assert isinstance(message, Beat)
         assert not world.voted_at, "granted after the vote"
         world.granted.append((message.nonce, message.wait_ns))
+        world.spawn(tell(world, world.store.read()))
     if any(isinstance(reply, Accepted) for reply in plan.replies):
         world.check_vote()
+
+
+def tell(world: World, reading: Reading) -> Iterator[int]:
+    """etcd tells the watcher of a grant, some time after it was put."""
+    yield world.delay()
+    watcher = world.watcher
+    if watcher is not None:
+        at = world.rules.observed_at(world.now - 1000, world.now)
+        watcher.watched = etcd_state.observe_put(watcher.watched, Instant(at), reading, KEYS)
 
 
 @dataclass
@@ -181,13 +195,13 @@ def owner(world: World) -> Iterator[int]:
 
 def candidate(world: World) -> Iterator[int]:
     """Wants the vote for itself, all the time; restarts now and then."""
-    executor = Executor()
+    executor = world.watcher = Executor()
     for round_ in itertools.count(2):
         yield world.random.randrange(10, 250)
         if world.voted_at:
             return
         if world.random.random() < 0.05:
-            executor = Executor()
+            executor = world.watcher = Executor()
         stamp = Stamp("b", "ib", 1, Ballot(0, round_, "b"))
         vote = Accept(stamp, Ballot(0, round_, "b"), config("b", 2), config("a", 1))
         yield from execute(world, executor, vote)

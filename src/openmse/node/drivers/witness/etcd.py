@@ -33,6 +33,7 @@ ATTEMPTS = 6
 """To execute one message, while others write at the same time."""
 INBOX_LIMIT = 64
 CONFIG_RETRY_S = 5.0
+WATCH_RETRY_S = 1.0
 NOTE_WAL_EVERY_NS = 10 * SECOND
 """How often the end of this node's log is noted in etcd, where nothing else changes."""
 _LOG = logging.getLogger(__name__)
@@ -45,6 +46,8 @@ class EtcdStatus(Struct, frozen=True):
     answered_at: Instant = Instant(0)
     incarnation: str = ""
     """Of the voter in etcd; a config admits it under this one."""
+    renewal_seen_at: Instant = Instant(0)
+    """When the newest grant was first seen."""
 
 
 class EtcdWitness:
@@ -95,7 +98,8 @@ class EtcdWitness:
         """Serve until cancelled; what goes wrong is told by ``status``, never raised."""
         while True:
             try:
-                async with self._client:
+                async with self._client, asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._watch_grants())
                     await self._serve_all()
             except ConfigError as error:  # certificates that cannot be used, yet
                 self._tell(error)
@@ -119,6 +123,25 @@ class EtcdWitness:
                 await self._begin(snapshot)
         raise self._contended()
 
+    async def _watch_grants(self) -> None:
+        """See renewals as they happen, so that a takeover need not wait from this node's own next
+        question on. Everything works without it, up to one heartbeat later."""
+        while True:
+            try:
+                await self._client.watch(self._keys.grant, self._on_grant)
+            except MseError:
+                await asyncio.sleep(WATCH_RETRY_S)
+
+    def _on_grant(self, reading: Reading) -> None:
+        if reading.cluster == self._cluster:
+            at = self._clock()
+            self._note(etcd_state.observe_put(self._watched, at, reading, self._keys), at)
+
+    def _note(self, watched: Watched, at: Instant) -> None:
+        if watched is not self._watched:
+            self._watched = watched
+            self._status = replace(self._status, renewal_seen_at=at)
+
     async def _serve(self, message: Message) -> None:
         try:
             replies = await self._execute(message)
@@ -139,6 +162,8 @@ class EtcdWitness:
         """Execute one step; its replies may be given, since what they rest on is in etcd."""
         is_renewal = isinstance(message, Beat) and message.wants_grant
         snapshot = self._cached if is_renewal else None
+        if snapshot is not None and snapshot.grant_revision != self._watched.revision:
+            snapshot = None  # a grant was seen since
         is_fresh = False
         error: EtcdError | None = None
         for _ in range(ATTEMPTS):
@@ -193,7 +218,8 @@ class EtcdWitness:
     def _take(self, reading: Reading) -> Snapshot:
         """Make sense of a reading, and take note of the grant in it: it was seen before now."""
         snapshot = etcd_state.snapshot_of(reading, self._keys)
-        self._watched = etcd_state.observe(self._watched, self._clock(), snapshot)
+        at = self._clock()
+        self._note(etcd_state.observe(self._watched, at, snapshot), at)
         self._cached = snapshot
         if not self._has_forgotten(snapshot):
             self._cluster, self._revision = snapshot.cluster, snapshot.revision

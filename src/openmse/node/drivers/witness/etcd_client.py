@@ -7,7 +7,7 @@ argument in docs/adr rests on. It knows nothing of groups, leases or votes.
 import asyncio
 import base64
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 API_VERSION = "v3"
+WATCH_IDLE_S = 30.0
+"""A watch that says nothing for so long is begun anew: nobody may be at the other end."""
 UNAUTHENTICATED = 16
 """gRPC status code: the token is missing, wrong or too old."""
 
@@ -97,6 +99,20 @@ class _TxnAnswer(Struct):
     header: _Header
     succeeded: bool = False
     responses: list[_OneAnswer] = msgspec.field(default_factory=list)
+
+
+class _Event(Struct):
+    kv: _Pair
+    type: str = "PUT"
+
+
+class _Watched(Struct):
+    header: _Header = msgspec.field(default_factory=_Header)
+    events: list[_Event] = msgspec.field(default_factory=list)
+
+
+class _WatchLine(Struct):
+    result: _Watched | None = None
 
 
 class _AuthAnswer(Struct):
@@ -206,10 +222,45 @@ class EtcdClient:
         pairs = ranges[0].kvs if ranges else []
         return TxnResult(answer.succeeded, _reading(answer.header, pairs))
 
+    async def watch(self, key: str, on_put: Callable[[Reading], None]) -> None:
+        """Tell of each put of ``key`` as soon as etcd does; ends only by an error or cancelled.
+
+        ``on_put`` gets a reading of this key alone. Nothing is told twice, but some may be
+        missed around the beginning.
+        """
+        import httpx
+
+        http, endpoint = self._open_http, self.endpoint
+        body = msgspec.json.encode({"create_request": {"key": _b64(key)}})
+        timeout = httpx.Timeout(self._settings.request_timeout_s, read=WATCH_IDLE_S)
+        url, headers = f"{endpoint}/{API_VERSION}/watch", self._headers()
+        try:
+            async with http.stream(
+                "POST", url, content=body, headers=headers, timeout=timeout
+            ) as answer:
+                async for line in answer.aiter_lines():
+                    told = msgspec.json.decode(line, type=_WatchLine).result
+                    if told is None:
+                        raise EtcdError(f"etcd at {endpoint} refused to tell of changes.")
+                    for event in told.events:
+                        if event.type == "PUT":
+                            on_put(_reading(told.header, [event.kv]))
+        except (httpx.HTTPError, OSError, msgspec.MsgspecError, ValueError) as error:
+            raise EtcdError(f"etcd at {endpoint} stopped telling of changes: {error!r}.") from error
+        raise EtcdError(f"etcd at {endpoint} stopped telling of changes.")
+
     async def _call(self, path: str, body: object, answer: type[T]) -> T:
         if self._settings.username and not self._token:
             self._token = (await self._post("auth/authenticate", self._login(), _AuthAnswer)).token
         return await self._post(path, body, answer)
+
+    @property
+    def _open_http(self) -> "httpx.AsyncClient":
+        assert self._http is not None, "used outside of its context"
+        return self._http
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": self._token} if self._token else {}
 
     def _login(self) -> dict[str, str]:
         try:
@@ -223,17 +274,15 @@ class EtcdClient:
         return {"name": self._settings.username, "password": password}
 
     async def _post(self, path: str, body: object, answer: type[T]) -> T:
-        assert self._http is not None, "used outside of its context"
         import httpx
 
         url = f"{self.endpoint}/{API_VERSION}/{path}"
-        headers = {"Authorization": self._token} if self._token else {}
         try:
             async with asyncio.timeout(self._settings.request_timeout_s):
-                response = await self._http.post(
-                    url, content=msgspec.json.encode(body), headers=headers
+                response = await self._open_http.post(
+                    url, content=msgspec.json.encode(body), headers=self._headers()
                 )
-        except (httpx.HTTPError, TimeoutError, httpx.InvalidURL) as error:
+        except (httpx.HTTPError, OSError, httpx.InvalidURL) as error:
             raise self._failed(repr(error)) from error
         if response.status_code != 200:
             raise self._failed(self._reason(response.content, response.status_code))

@@ -114,16 +114,13 @@ def snapshot_of(reading: Reading, keys: Keys) -> Snapshot:
     """Make sense of what was read; raises StateError where a key is damaged."""
     read = reading.keys
     release = _decode(read, keys.release, StoredRelease)
-    grant = _decode(read, keys.grant, StoredGrant)
-    if grant is not None and not 0 < grant.wait_ns <= grant.hold_ns <= WAIT_LIMIT_NS:
-        raise _damaged(keys.grant, "its durations make no sense")
     return Snapshot(
         reading.cluster,
         reading.revision,
         read,
         {key: read[key].mod_revision if key in read else 0 for key in keys.all},
         _decode(read, keys.record, StoredRecord),
-        grant,
+        _grant(read, keys),
         read[keys.grant].mod_revision if keys.grant in read else 0,
         release.release if release else None,
     )
@@ -131,17 +128,32 @@ def snapshot_of(reading: Reading, keys: Keys) -> Snapshot:
 
 def observe(watched: Watched, now_after: Instant, snapshot: Snapshot) -> Watched:
     """Take note of the grant; ``now_after`` is an instant *after* the answer had arrived."""
-    grant = snapshot.grant
-    if not watched.is_first and (watched.revision, watched.grant) == (
-        snapshot.grant_revision,
-        grant,
-    ):
+    return _observe(watched, now_after, snapshot.grant, snapshot.grant_revision)
+
+
+def observe_put(watched: Watched, now_after: Instant, reading: Reading, keys: Keys) -> Watched:
+    """Take note of a grant that etcd told of by itself; raises StateError where it is damaged.
+
+    Such news can be late, but never early: etcd tells only of what it has done. News that a
+    reading has overtaken are dropped, and nothing counts before a first reading.
+    """
+    grant = _grant(reading.keys, keys)
+    revision = reading.keys[keys.grant].mod_revision
+    if watched.is_first or revision <= watched.revision:
+        return watched
+    return _observe(watched, now_after, grant, revision)
+
+
+def _observe(
+    watched: Watched, now_after: Instant, grant: StoredGrant | None, revision: int
+) -> Watched:
+    if not watched.is_first and (watched.revision, watched.grant) == (revision, grant):
         return watched
     until = Instant(now_after + grant.hold_ns) if grant else watched.until
     if grant and watched.grant and watched.grant.owner == grant.owner:
         until = Instant(max(until, watched.until))
     heard = watched.owner_heard or (not watched.is_first and grant is not None)
-    return Watched(snapshot.grant_revision, grant, until, heard, is_first=False)
+    return Watched(revision, grant, until, heard, is_first=False)
 
 
 def has_forgotten(snapshot: Snapshot, highest_revision: int, cluster: str) -> bool:
@@ -209,6 +221,13 @@ def _grant_for(beat: Beat, watched: Watched, now: Instant) -> StoredGrant:
     if watched.grant is not None and watched.grant.owner == beat.stamp.id:
         hold_ns = max(hold_ns, watched.until - now)
     return StoredGrant(beat.stamp.id, beat.term, beat.epoch, beat.wait_ns, hold_ns, beat.nonce)
+
+
+def _grant(read: Mapping[str, KeyValue], keys: Keys) -> StoredGrant | None:
+    grant = _decode(read, keys.grant, StoredGrant)
+    if grant is not None and not 0 < grant.wait_ns <= grant.hold_ns <= WAIT_LIMIT_NS:
+        raise _damaged(keys.grant, "its durations make no sense")
+    return grant
 
 
 def _decode(read: Mapping[str, KeyValue], key: str, type_: type[T]) -> T | None:
