@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from openmse.errors import StateError
-from openmse.lab import freezer, procs, software, state
+from openmse.errors import DriverError, StateError
+from openmse.lab import freezer, procs, requirements, software, state
 from openmse.lab.state import Block, Slow, State
 from openmse.lab.switch import render
 from openmse.lab.topology import Places, Topology, machines_of
@@ -123,3 +123,12 @@ def test_addresses_are_the_guides_and_names_fit_an_interface() -> None:
     assert len({machine.mac for machine in machines.values()}) == 4
     assert machines["mse1"].mac == "02:00:0a:0a:0a:0b"
     assert all(len(machine.wire) <= 15 for machine in machines.values())
+
+
+def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(requirements, "_PROGRAMS", {"no-such-program": "e2fsprogs"})
+    monkeypatch.setattr(requirements, "LIBRARY", "libnosuch.so.1")
+    monkeypatch.setattr(requirements, "check_root", lambda: None)
+    with pytest.raises(DriverError, match="not installed: e2fsprogs nftables") as caught:
+        requirements.check(str(tmp_path))
+    assert caught.value.hint == "Install them: apt install e2fsprogs nftables"
