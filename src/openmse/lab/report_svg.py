@@ -110,7 +110,7 @@ def _lying_marks(story: Story, axis: Axis, top: int, bottom: int) -> list[str]:
 def standing(story: Story) -> str:
     """The whole run, time downwards, for narrow screens; the events' words beside it."""
     per_second = 5.2
-    length = max((story.end - story.begin) / SECOND * per_second, 300.0)
+    length = max((story.end - story.begin) / SECOND * per_second, 46.0 * len(story.outcomes))
     axis = Axis(story.begin, story.end, length, 34, is_standing=True)
     nodes = [name for name in story.machines if node_class(story, name) != "n"]
     parts = []
@@ -239,17 +239,17 @@ def _close_gap(axis: Axis, outcome: Outcome, bottom: int) -> str:
 
 def _close_marks(story: Story, axis: Axis, bottom: int) -> list[str]:
     parts = []
-    inside = [m for m in story.marks if axis.begin <= m.at <= axis.end]
-    for mark in inside:
+    free_from = 0.0
+    for mark in (m for m in story.marks if axis.begin <= m.at <= axis.end):
         x = axis.along(mark.at)
-        anchor = "end" if x > 220 else "start"
         tone = "mend" if mark.is_mend else "fault"
-        parts.append(
-            f'<line class="{tone}" x1="{x:.1f}" x2="{x:.1f}" y1="16" y2="{bottom}"/>'
-            f'<text class="what" text-anchor="{anchor}" x="{x:.1f}" y="12">'
-            f"{escape(mark.text)}</text>"
-        )
-    return parts[:2]
+        parts.append(f'<line class="{tone}" x1="{x:.1f}" x2="{x:.1f}" y1="16" y2="{bottom}"/>')
+        width = 6.2 * len(mark.text)
+        left = min(x, 346 - width)
+        if left >= free_from:
+            parts.append(f'<text class="what" x="{left:.1f}" y="12">{escape(mark.text)}</text>')
+            free_from = left + width
+    return parts
 
 
 def _clock(second: int) -> str:
