@@ -20,6 +20,7 @@ from openmse.ha.state import Node, OperationKind
 from openmse.ha.timing import RESET_GRACE_NS, WITNESS_BACK_NS, WITNESS_LOST_NS
 from openmse.ha.transitions import Post, Verdict
 from openmse.ha.values import (
+    MILLISECOND,
     SECOND,
     Config,
     FailoverType,
@@ -30,6 +31,7 @@ from openmse.ha.values import (
 
 FLAP_WINDOW_NS = 60 * SECOND
 FLAP_LIMIT = 3
+GONE_BACK_NS = 500 * MILLISECOND
 FLAP_WAIT_NS = 10 * SECOND
 FLAP_WAIT_MAX_NS = 300 * SECOND
 
@@ -366,6 +368,18 @@ def why_no_failback(n: Node) -> str:
     if left > 0:
         return f"{known.primary} has to be stable for another {left / SECOND:.0f} s."
     return why_no_switchover(n)
+
+
+def has_gone_back(n: Node) -> bool:
+    """Whether the own disk went back in time: the other node holds more of this very history than
+    this primary, and cannot stream from it. Judged only after a while without streaming, so that
+    the own view is not simply older than the other's."""
+    known, held = n.record.known, n.peer.standing
+    if known is None or not is_owner(n) or n.is_halted or is_peer_silent(n):
+        return False
+    if not n.unstreamed_at or since(n.now, n.unstreamed_at) < GONE_BACK_NS or held.is_streaming:
+        return False
+    return held.lineage == n.db.lineage == known.lineage and held.end_lsn > n.db.end_lsn
 
 
 def is_streaming_standby(n: Node) -> bool:

@@ -245,6 +245,9 @@ def _receive_forgetful(d: Draft, message: Message) -> None:
                 d.send(message.stamp.id, told)
         case BeatAck():
             _note_stamp(n, message)
+            told = acceptor.learn_for(n.record, message.chosen)
+            if told is not None:
+                d.send(message.stamp.id, told)
         case Prepare() | Accept():
             no = Refused(d.stamp, message.ballot, n.record.promised, refusal)
             d.send(message.stamp.id, no)
@@ -271,13 +274,19 @@ def _on_ack(d: Draft, ack: BeatAck) -> None:
     known = n.record.known
     mine = next((v for v in known.voters if v.id == n.me), None) if known else None
     if mine is not None and mine.incarnation == n.record.incarnation:
-        d.note(
-            "memory_lost",
-            "error",
-            f"{ack.stamp.id} remembers more of this node than it does itself: its disk went back "
-            "in time. It begins anew, without a vote until the owner re-admits it.",
-        )
-        d.extra.append(Reincarnate())
+        _begin_anew(d, ack.stamp.id)
+
+
+def _begin_anew(d: Draft, witness_of_it: str) -> None:
+    d.n.is_halted = True
+    d.n.proposal = None
+    d.note(
+        "memory_lost",
+        "error",
+        f"{witness_of_it} remembers more of this node than it does itself: its disk went back "
+        "in time. It begins anew, without a vote until the owner re-admits it.",
+    )
+    d.extra.append(Reincarnate())
 
 
 def _on_prepare(d: Draft, message: Prepare) -> None:
@@ -316,6 +325,9 @@ def _settle(d: Draft) -> None:
     facts.note_facts(d)
     leases.on_time(d)
     leases.resume(d)
+    if facts.has_gone_back(n):
+        _begin_anew(d, n.peer.id)  # ⚠ before it serves or proposes with what is left
+        return
     proposer.on_time(d)
     operations.advance(d)
     takeover.advance(d)

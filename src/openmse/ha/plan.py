@@ -189,6 +189,8 @@ def _db_of_peer(n: Node, known: Config) -> DbWanted:
     hears_owner = n.peer.version == known.version and not is_peer_silent(n)
     if known.mode is Mode.ALONE and hears_owner:
         rung = Rung.REBUILD  # ⚠ only towards the owner of a config known chosen that is ALONE
+    if n.db.is_complete and n.db.role is DbRole.STANDBY and n.db.lineage == known.lineage:
+        rung = Rung.STREAM  # ⚠ ahead of the owner on its own history: the owner's disk went back
     if not n.db.is_complete and rung is Rung.STREAM:
         return _DOWN
     return DbWanted(

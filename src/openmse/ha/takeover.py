@@ -5,7 +5,7 @@ A hopeless attempt costs the owner nothing: nothing is recorded and nothing cut 
 
 from msgspec.structs import replace
 
-from openmse.ha import proposer
+from openmse.ha import acceptor, proposer
 from openmse.ha.acceptor import holds_release
 from openmse.ha.draft import Draft, is_owner, since
 from openmse.ha.effects import Fence
@@ -138,7 +138,11 @@ def force(
     found = row(post_of(n), verdict)
     assert found.is_forced
     term = max(known.term, n.record.promised.term) + 1
-    keeps = n.db.role is DbRole.PRIMARY and n.db.lineage == known.lineage
+    keeps = (
+        acceptor.is_member(n.record)
+        and n.db.role is DbRole.PRIMARY
+        and n.db.lineage == known.lineage
+    )
     target = replace(
         known,
         term=term,

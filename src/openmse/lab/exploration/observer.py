@@ -109,7 +109,7 @@ def _passed_through(
     parent = record.parent
     if parent is None or history.is_chosen(parent):
         return history
-    for attempt in history.attempts:
+    for attempt in reversed(history.attempts):
         if attempt.value == parent and attempt.ballot.voter == record.me:
             return _vote(history, record, attempt.ballot, wal)
     known = before.known

@@ -269,6 +269,10 @@ class Site(Lanes):
 
     def _disk_changed(self, m: Machine, *, is_emptied: bool, is_forgotten: bool = True) -> None:
         holders = self.picture().holders
+        records = [other.record for other in self.machines.values()]
+        remembered = max(c.version for r in records for c in (r.known, r.value) if c is not None)
+        chosen = tuple(one for one in self.history.chosen if one.config.version <= remembered)
+        self.history = replace(self.history, chosen=chosen)
         self.history = observer.disk_changed(
             self.history, m.id, holders, is_emptied=is_emptied, is_forgotten=is_forgotten
         )

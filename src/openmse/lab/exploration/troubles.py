@@ -143,7 +143,7 @@ class Troubles:
     def _sick(self, m: Machine, *, is_sick: bool) -> None:
         from msgspec.structs import replace
 
-        if m.data.is_up:
+        if m.data.is_up or not is_sick:
             m.data = replace(m.data, is_sick=is_sick)
             self.world.notify(m)
 
@@ -263,11 +263,13 @@ class Troubles:
     def _force(self, owner: Machine) -> None:
         world = self.world
         last = world.history.newest.config
-        is_lost = last.mode is not Mode.SYNC and (
-            owner.id in world.history.amnesic or not owner.data.is_complete
-        )
-        is_doubly_lost = len(world.history.amnesic) > 1
-        if not (is_lost or is_doubly_lost) or self.forced >= 2:
+        lost = [
+            v.id for v in last.voters if world.machines[v.id].record.incarnation != v.incarnation
+        ]
+        is_owner_lost = owner.id in lost or not owner.data.is_complete
+        if not ((is_owner_lost and last.mode is not Mode.SYNC) or len(lost) > 1):
+            return
+        if self.forced >= 2:
             return
         for m in (world.peer(owner), owner):
             node = m.node
