@@ -119,6 +119,7 @@ class Site(Lanes):
         m.inbox, m.due, m.links = (), (), ()
         if m.data.op is not None and m.data.op not in db.SURVIVES_MONITOR:
             m.data = replace(m.data, op=None)
+        m.data = replace(m.data, barrier_id=0, barrier_lsn=0)  # the lane's own memory
         for other in self.machines.values():
             if other is not m and self.is_linked(m.id, other.id, "tls"):
                 self.link(other, m.id, is_up=False, was_reset=True)
