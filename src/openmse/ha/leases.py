@@ -19,14 +19,19 @@ from openmse.ha.local import DbProcess, DbRole, Receiver
 from openmse.ha.messages import Beat, BeatAck, Refusal, Stamp, Standing
 from openmse.ha.state import Node, OperationKind, Party, Phase
 from openmse.ha.timing import timing
-from openmse.ha.values import Instant, Mode
+from openmse.ha.values import MILLISECOND, FailoverType, Instant, Mode
 
 _NEVER = Instant(0)
+
+TAKEOVER_BUDGET_NS = 500 * MILLISECOND
+"""How long the other node is given to take over once all grants have run out."""
 
 
 def wants_grant(n: Node) -> bool:
     """Whether this node, as owner, asks its voters for a lease with its beats."""
     if not is_owner(n) or is_released(n) or n.is_stopping:
+        return False
+    if n.is_halted and n.now < n.yields_until:
         return False
     if needs_lease(n) or n.gate_id:
         return True
@@ -187,6 +192,7 @@ def on_time(d: Draft) -> None:
         return
     n.is_halted = True
     n.is_admitted = False
+    n.yields_until = yield_until(n, d.timing.wait_ns - d.timing.cutoff_ns)
     if n.cutoff_at:
         d.note(
             "lease_lost",
@@ -194,6 +200,18 @@ def on_time(d: Draft) -> None:
             "No voter renewed the lease in time, so this node has stopped serving; it starts "
             "again as soon as a voter grants it, unless the other node has taken over.",
         )
+
+
+def yield_until(n: Node, left_ns: int) -> Instant:
+    """Until when a halted owner does not ask for a lease; ``left_ns``: after which the last grants
+    have run out. Now, where nobody would take over anyway."""
+    known = n.record.known
+    if known is None or not n.witness.id:
+        return n.now
+    is_manual = known.settings.failover_type is FailoverType.MANUAL
+    if is_manual or (n.peer.heard_at and not n.peer.standing.is_ready):
+        return n.now
+    return Instant(n.now + left_ns + TAKEOVER_BUDGET_NS)
 
 
 def resume(d: Draft) -> None:

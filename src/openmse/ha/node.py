@@ -101,6 +101,8 @@ def boot(
     known = record.known
     if known is not None and is_owner(n):
         n.is_halted = known.mode is Mode.SYNC and not runs
+        if n.is_halted and not is_machine_boot:
+            n.yields_until = leases.yield_until(n, timing_of(known).margin_ns)
         n.alone_confirmed = not is_machine_boot or runs
     if runs and not is_machine_boot:
         n.is_admitted = net.admits
@@ -487,6 +489,7 @@ def _wake_at(d: Draft) -> Instant:
     if n.poll is not None:
         due.append(n.poll.retry_at)
     due += [n.bond.until, n.bond.abstains_until, n.cutoff_at, n.next_attempt_at]
+    due.append(n.yields_until)
     if is_owner(n) and n.db.role is DbRole.PRIMARY and n.record.known is not None:
         if n.record.known.mode is not Mode.ALONE:
             due.append(facts.peer_lost_at(n))

@@ -156,6 +156,9 @@ class Node(Struct):
     """The owner stopped for want of a lease; cleared when a lease is held and all is down."""
     is_fresh: bool = False
     """PostgreSQL was promoted in this run: everything it has, the old owner has too."""
+    yields_until: Instant = Instant(0)
+    """A halted owner leaves the next lease to the other node before this: its takeover is under way,
+    or about to be, and quicker than a restart here."""
     barrier_id: int = 0
     gate_id: int = 0
     """The barrier of the sync gate under way; 0 while there is none."""
