@@ -1,8 +1,8 @@
 """The explored world: abstract time in coarse ticks, and every order of what may happen.
 
 Heartbeats arrive at once or not at all (a cut loses them); the messages of the register are in
-flight one by one, and may be delivered in any order, lost, or repeated. Operations of PostgreSQL end
-whenever the explorer says so. Faults, commands and writes are bounded by budgets.
+flight one by one, and may be delivered in any order, lost, or repeated. Operations of PostgreSQL
+end whenever the explorer says so. Faults, commands and writes are bounded by budgets.
 """
 
 from collections.abc import Callable

@@ -1,0 +1,110 @@
+"""``python -m openmse.lab.exploration explore | simulate | replay``: look for a broken rule."""
+
+import sys
+import time
+from collections import Counter
+from multiprocessing import Pool, cpu_count
+
+import click
+
+from openmse.lab.exploration import simulator
+from openmse.lab.exploration.explorer import Report, explore
+from openmse.lab.exploration.scenarios import scenarios
+
+
+@click.group()
+def main() -> None:
+    """Explore and simulate the HA protocol with the production core."""
+
+
+def _explore_one(job: tuple[str, int, int]) -> Report:
+    name, states, seed = job
+    scenario = next(one for one in scenarios() if one.name == name)
+    return explore(scenario, states, seed=seed)
+
+
+@main.command("explore")
+@click.option("--states", default=1_050_000, help="Distinct states in all, over all scenarios.")
+@click.option("--seed", default=0, help="Seed of the deep part of each search.")
+@click.option("--processes", default=0, help="Processes; 0 for one per core.")
+@click.option("--only", default="", help="Only scenarios whose name contains this.")
+def explore_command(states: int, seed: int, processes: int, only: str) -> None:
+    """Walk every order of events at small bounds from each starting state."""
+    chosen = [one for one in scenarios() if only in one.name]
+    if not chosen:
+        raise click.UsageError(f"No scenario has {only!r} in its name.")
+    began = time.monotonic()
+    share = states // len(chosen) + 1
+    total, bad = 0, 0
+    print(f"{'scenario':<30} {'states':>9} {'moves':>9} {'depth':>6} {'healed':>7} {'s':>6}")
+    with Pool(processes or cpu_count()) as pool:
+        jobs = [(one.name, share, seed) for one in chosen]
+        for report in pool.imap_unordered(_explore_one, jobs):
+            total += report.states
+            print(
+                f"{report.scenario:<30} {report.states:>9} {report.transitions:>9} "
+                f"{report.depth:>6} {report.healed:>7} {report.seconds:>6.0f}",
+                flush=True,
+            )
+            bad += _show(report)
+    seconds = time.monotonic() - began
+    print(f"{total} distinct states in {seconds:.0f} s; {bad} broken rule(s).")
+    sys.exit(1 if bad else 0)
+
+
+def _show(report: Report) -> int:
+    found = report.found
+    if found is None:
+        return 0
+    print(f"BROKEN {found.violation.rule}: {found.violation.sentence}")
+    print(f"  from {found.scenario!r}, {len(found.moves)} moves:")
+    for move in found.moves:
+        print(f"    {move}")
+    return 1
+
+
+@main.command("simulate")
+@click.option("--seeds", default=1000, help="How many seeds.")
+@click.option("--first", default=0, help="The first seed.")
+@click.option("--processes", default=0, help="Processes; 0 for one per core.")
+def simulate_command(seeds: int, first: int, processes: int) -> None:
+    """Play random faults in virtual time, then heal everything and wait for the pair."""
+    began = time.monotonic()
+    counts: Counter[str] = Counter()
+    virtual = steps = 0
+    with Pool(processes or cpu_count()) as pool:
+        for outcome in pool.imap_unordered(simulator.run, range(first, first + seeds), 8):
+            counts[outcome.rule] += 1
+            virtual += outcome.virtual_ns
+            steps += outcome.steps
+            if outcome.rule:
+                print(f"BROKEN {outcome.rule}, seed {outcome.seed}: {outcome.sentence}")
+                print(f"  replay: python -m openmse.lab.exploration replay {outcome.seed}")
+                sys.stdout.flush()
+    seconds = time.monotonic() - began
+    bad = sum(n for rule, n in counts.items() if rule)
+    print(
+        f"{seeds} seeds, {virtual / 3.6e12:.1f} h of virtual time, {steps} steps in "
+        f"{seconds:.0f} s ({seeds * 60 / max(seconds, 0.001):.0f} seeds a minute); "
+        f"{bad} broken rule(s)."
+    )
+    sys.exit(1 if bad else 0)
+
+
+@main.command("replay")
+@click.argument("seed", type=int)
+@click.option("--all", "everything", is_flag=True, help="Heartbeats and views as well.")
+def replay_command(seed: int, everything: bool) -> None:
+    """Play one seed again and print what happened."""
+    outcome = simulator.run(seed, keep_trace=True)
+    noise = ("Beat", "database seen", "address seen", "> lease", "acknowledges", "Watchdog")
+    for line in outcome.trace:
+        if everything or not any(word in line for word in noise):
+            print(line)
+    verdict = f"BROKEN {outcome.rule}: {outcome.sentence}" if outcome.rule else "No rule broken."
+    print(verdict)
+    sys.exit(1 if outcome.rule else 0)
+
+
+if __name__ == "__main__":
+    main()
