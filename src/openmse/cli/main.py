@@ -45,10 +45,9 @@ def root(ctx: click.Context, config_path: str) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and leave with its exit code."""
     try:
-        root.main(arguments, prog_name="mse", standalone_mode=False)
-    except click.exceptions.Abort:
-        click.echo("Stopped; nothing was changed by this prompt.", err=True)
-        sys.exit(1)
+        code = root.main(arguments, prog_name="mse", standalone_mode=False)
+    except click.exceptions.Abort as error:
+        _stopped(error)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -58,8 +57,17 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone away: nothing to say to it
         sys.exit(1)
-    except KeyboardInterrupt:
+    if isinstance(code, int) and code:
+        sys.exit(code)
+
+
+def _stopped(error: click.exceptions.Abort) -> None:
+    """Somebody answered no, or pressed Ctrl-C."""
+    if isinstance(error.__cause__, KeyboardInterrupt):
+        click.echo("Stopped. What was begun goes on: look with 'mse ha status'.", err=True)
         sys.exit(130)
+    click.echo("Stopped; nothing was changed.", err=True)
+    sys.exit(1)
 
 
 def show_error(error: MseError) -> None:

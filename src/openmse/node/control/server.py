@@ -34,6 +34,9 @@ REQUEST_WITHIN_S = 300.0
 SEND_WITHIN_S = 10.0
 """A reader that takes nothing for so long is dropped."""
 
+ACCEPT_TURNS = 5
+"""Turns of the loop from a connection's acceptance to its task, with some to spare."""
+
 _CREDENTIALS = Format("3i")
 
 
@@ -105,9 +108,12 @@ class ControlServer:
         if self._server is not None:
             self._server.close()
             self._server = None
+        for _ in range(ACCEPT_TURNS):  # a caller that was just let in becomes a task first
+            await asyncio.sleep(0)
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # what was dropped is closed in the loop's next turn
         with contextlib.suppress(OSError):
             if self._path.stat().st_ino == self._inode:
                 self._path.unlink()
@@ -123,6 +129,9 @@ class ControlServer:
                 await connection.reply(Reply(error=fault_of(busy)))
             else:
                 await connection.serve()
+            writer.close()
+            async with asyncio.timeout(SEND_WITHIN_S):
+                await writer.wait_closed()
         except (OSError, TimeoutError, asyncio.CancelledError):
             pass  # the caller is gone, idle, or the daemon ends
         finally:
