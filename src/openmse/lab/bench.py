@@ -5,8 +5,11 @@ client, presence monitor) and is judged like a campaign's run: a figure of a run
 is worth nothing.
 """
 
+import json
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -78,7 +81,7 @@ class Bench:
 
     def _missing(self, wait_s: float) -> list[tuple[str, int]]:
         """What is still to be measured: all events in turn, the large database last."""
-        wanted = self.options.only or tuple(FIGURES)
+        wanted = [e for e in self.options.only or FIGURES if wait_s in FIGURES[e].targets]
         done = {(r.event, r.repetition) for r in self.results() if r.failover_wait_s == wait_s}
         agenda = []
         for event in wanted:
@@ -105,8 +108,10 @@ class Repetition:
 
     def run(self, bench: Bench) -> BenchResult:
         """Measure. Raises: MseError, diagnostics collected."""
+        if self.event == "witness-load":
+            return self._alone(bench, _witness_load(self.wait_s))
         if self.event.startswith("rest-"):
-            return self._rest(bench)
+            return self._alone(bench, self._rest())
         conninfo = client.dsn(self.laboratory.places)
         if conninfo is None:
             raise DriverError("The laboratory has no connection string for clients.")
@@ -195,17 +200,19 @@ class Repetition:
             violations=violations,
         )
 
-    def _rest(self, bench: Bench) -> BenchResult:
-        """The health monitor of the owner without any load."""
+    def _rest(self) -> float:
+        """The health monitor of the owner without any load: percent of a core, or MiB."""
         pid = self.laboratory.pids("mse1")[HEALTH_MONITOR]
         if pid is None:
             raise DriverError("The health monitor of mse1 does not run.")
         if self.event == "rest-memory":
-            value = _resident_mib(pid)
-        else:
-            before, began = _processor_s(pid), time.monotonic()
-            time.sleep(REST_S)
-            value = (_processor_s(pid) - before) / (time.monotonic() - began) * 100
+            return _resident_mib(pid)
+        before, began = _processor_s(pid), time.monotonic()
+        time.sleep(REST_S)
+        return (_processor_s(pid) - before) / (time.monotonic() - began) * 100
+
+    def _alone(self, bench: Bench, value: float) -> BenchResult:
+        """The result of a figure that has no writes."""
         return BenchResult(
             version=bench.version,
             host=bench.host,
@@ -215,6 +222,16 @@ class Repetition:
             value=value,
             made_at=_now(),
         )
+
+
+def _witness_load(wait_s: float) -> float:
+    """What a witness of 1,000 groups costs, in percent of a core."""
+    command = [sys.executable, "-m", "openmse.lab.witness_load", "--groups", "1000"]
+    command += ["--failover-wait", str(wait_s), "--json", "-"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
+    if done.returncode:
+        raise DriverError(f"The witness's load could not be measured: {done.stderr.strip()}")
+    return float(json.loads(done.stdout)["cores"]) * 100
 
 
 def _fill(laboratory: Laboratory, conninfo: str) -> None:

@@ -113,6 +113,13 @@ FIGURES: dict[str, Figure] = {
             unit="MiB",
             repetitions=3,
         ),
+        Figure(
+            event="witness-load",
+            title="one witness process, 1,000 groups",
+            targets={5.0: Target(None, 100)},
+            unit="% of a core",
+            repetitions=3,
+        ),
     )
 }
 
