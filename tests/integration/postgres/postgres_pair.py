@@ -132,6 +132,12 @@ class Node:
             raise AssertionError(f"not seen: {self.view}\n{tail}") from None
         return time.monotonic() - began
 
+    async def until_true(self, condition: Callable[[], bool], deadline_s: float = 20.0) -> None:
+        """Wait for what is not in the view."""
+        async with asyncio.timeout(deadline_s):
+            while not condition():
+                await asyncio.sleep(0.01)
+
     async def connect(self, **options: object) -> psycopg.AsyncConnection[tuple[object, ...]]:
         """A session as clients have it in their own settings, by the local socket."""
         conninfo = self.settings.monitor_conninfo.replace(
@@ -232,9 +238,9 @@ class Pair:
         await node.until(lambda v: v.receiver is Receiver.STREAMING, 60)
         return node
 
-    async def in_sync(self) -> tuple[Node, Node]:
-        """Both, with the sync gate passed."""
-        one = await self.primary()
+    async def in_sync(self, **changes: object) -> tuple[Node, Node]:
+        """Both, with the sync gate passed; changes are of mse1's settings."""
+        one = await self.primary(**changes)  # type: ignore[arg-type]
         two = await self.standby()
         await one.until(lambda v: v.peer_streaming)
         one.want(role=DbRole.PRIMARY, lineage=FIRST, names=True, barrier_id=1)

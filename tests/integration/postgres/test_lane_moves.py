@@ -10,6 +10,7 @@ from postgres_pair import FIRST, Node, Pair
 
 from openmse.ha.local import DbProcess, DbRole, DbView, Receiver, Rung, Stop
 from openmse.ha.values import Lineage
+from openmse.node.drivers.postgres.sidecar import Sidecar
 
 TAKEN = Lineage(0, 2, "mse2")
 BACK = Lineage(0, 3, "mse1")
@@ -179,3 +180,53 @@ async def test_a_stopped_standby_is_promoted_without_ever_receiving(pair: Pair) 
         if view.lineage == TAKEN
     )
     assert await two.sql("select count(*) from t") == [(0,)]
+
+
+async def test_a_standby_left_too_far_behind_is_rebuilt(pair: Pair) -> None:
+    one, two = await pair.in_sync()
+    await one.sql("create table t (x int)")
+    one.want(role=DbRole.PRIMARY, lineage=FIRST)
+    await one.until(lambda v: not v.names)
+    two.want(role=DbRole.DOWN)
+    await two.until(lambda v: v.process is DbProcess.DOWN)
+    # As after a long absence: the slot has given up, the segments are gone.
+    await one.sql("select pg_drop_replication_slot(slot_name) from pg_replication_slots")
+    first = await one.sql("select pg_walfile_name(pg_current_wal_lsn())")
+    for _ in range(3):
+        await one.sql("insert into t values (1)")
+        await one.sql("select pg_switch_wal()")
+        await one.sql("checkpoint")
+    for path in (one.settings.data_dir / "pg_wal").glob("0*"):
+        if path.name <= str(first[0][0]):
+            path.unlink()
+    wanted = {"role": DbRole.STANDBY, "lineage": FIRST, "names": True}
+    two.want(**wanted)
+    await two.until(lambda v: v.rung_needed is Rung.REBUILD)
+    assert two.view.process is DbProcess.UP, "it goes on serving reads until it may be replaced"
+    two.want(**wanted, rung=Rung.REBUILD)
+    await two.until(lambda v: v.receiver is Receiver.STREAMING, 60)
+    assert two.view.rung_needed is Rung.STREAM
+
+
+async def test_a_health_monitor_that_dies_in_a_promotion_finds_out_what_became_of_it(
+    pair: Pair,
+) -> None:
+    one, two = await pair.in_sync()
+    one.want(role=DbRole.DOWN, stop=Stop.IMMEDIATE)
+    await one.until(lambda v: v.process is DbProcess.DOWN)
+    await cut(two)
+    two.want(role=DbRole.PRIMARY, lineage=TAKEN, parent_lineage=FIRST)
+    while True:
+        record = Sidecar(two.settings.state_dir).read_record()
+        if record is not None and record.promoting_to == TAKEN:
+            break
+        await asyncio.sleep(0)
+    await two.close(leave_running=True)
+    again = pair.node("mse2")
+    await again.until(lambda v: v.process is DbProcess.UP)
+    again.want(role=DbRole.PRIMARY, lineage=TAKEN, parent_lineage=FIRST)
+    await again.until(lambda v: is_serving(v) and v.lineage == TAKEN)
+    settled = Sidecar(two.settings.state_dir).read_record()
+    assert settled is not None
+    assert settled.parent_lineage == FIRST
+    assert settled.promoting_to is None

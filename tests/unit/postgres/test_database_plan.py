@@ -126,3 +126,10 @@ def test_every_pair_has_an_answer(wanted_role: DbRole, role: DbRole, process: Db
         assert step.act is Act.STOP
     if process is not DbProcess.DOWN:
         assert step.act not in (Act.START_PRIMARY, Act.START_STANDBY, Act.REWIND, Act.REBUILD)
+
+
+def test_a_standby_that_lacks_wal_runs_on_until_a_rebuild_is_allowed() -> None:
+    seen = facts(DbProcess.UP, DbRole.STANDBY, is_told_to_receive=True, least_rung=Rung.REBUILD)
+    kept = next_step(DbWanted(role=DbRole.STANDBY, lineage=OURS), seen)
+    assert (kept.act, kept.rung) == (Act.NOTHING, Rung.REBUILD)
+    assert act(DbWanted(role=DbRole.STANDBY, lineage=OURS, rung=Rung.REBUILD), seen) is Act.STOP

@@ -75,7 +75,7 @@ def test_the_log_is_read_as_it_grows(tmp_path: Path) -> None:
     watch.read()
     assert watch.cancelled_waits == 0, "what an earlier server wrote is past"
     with path.open("a") as log:
-        log.write("WARNING:  canceling the wait for synchronous replication due to user request\n")
+        log.write("WARNING:  canceling wait for synchronous replication due to user request\n")
         log.write("FATAL:  requested WAL segment 000 has already been removed\n")
     watch.read()
     watch.read()

@@ -148,10 +148,13 @@ class SyncGate:
         await self._keep_proof(server)
 
     def adopt(self, server: Server, proof: Proof | None) -> None:
-        """Take over what a former health monitor proved of this very process."""
+        """Take over what a former health monitor proved of this very process.
+
+        Its numbers mean nothing to the core of this one, which counts from 0 again.
+        """
         if proof is not None and proof.server == server.identity:
             self.names = proof.names
-            self.barrier_id = proof.barrier_id
+            self.barrier_id = 0
             self.barrier_lsn = proof.barrier_lsn
 
     def pursue(self, server: Server, *, names: bool, barrier_id: int, is_primary: bool) -> bool:

@@ -49,6 +49,10 @@ class HealthWatch:
         """The peer no longer has the WAL that this standby needs."""
         return self._log.is_wal_gone
 
+    def forget_complaints(self) -> None:
+        """The standby receives: what it complained of before is past."""
+        self._log.is_wal_gone = False
+
     def begin(self) -> None:
         """A server is about to start: what an earlier one said or failed at is past."""
         self._log.begin()

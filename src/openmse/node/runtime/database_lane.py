@@ -98,7 +98,8 @@ class DatabaseLane:
         before, self._wanted, self._has_wanted = self._wanted, wanted, True
         if (wanted.role, wanted.lineage) != (before.role, before.lineage):
             self._least_rung, self._seen.wal_end = Rung.STREAM, None
-        self._retry_at, self._retry_s = Instant(0), RETRY_S_MIN
+        if (wanted.role, wanted.lineage, wanted.rung) != (before.role, before.lineage, before.rung):
+            self._retry_at, self._retry_s = Instant(0), RETRY_S_MIN
         self._touch()
         is_wrong_way = wanted.role is DbRole.STANDBY and self._seen.role is DbRole.PRIMARY
         if wanted.role is DbRole.DOWN or is_wrong_way:
@@ -107,6 +108,12 @@ class DatabaseLane:
     async def checkpoint(self) -> None:
         """Write a checkpoint now, so that a stop that follows is short. Raises: DatabaseError."""
         await session.checkpoint(self._settings, deadline_s=CHECKPOINT_DEADLINE_S)
+
+    async def reload(self) -> None:
+        """Have renewed certificates and a changed configuration taken up. Raises: StateError."""
+        await self._instance.refresh()
+        if self._keeper.server is not None:
+            self._keeper.server.signal(signal.SIGHUP)
 
     async def create_primary(self, lineage: Lineage) -> None:
         """Make the data directory of a new group; refused if there is one.
@@ -121,17 +128,19 @@ class DatabaseLane:
     async def run(self) -> None:
         """Work until closed. Adopts a server that runs already."""
         self._has_ended.clear()
-        health = asyncio.create_task(self._seen.health.run())
         try:
             await self._prepare()
-            while not self._is_closing:
-                self._wake.clear()
-                await self._turn()
-                await self._pause()
+            health = asyncio.create_task(self._seen.health.run())
+            try:
+                while not self._is_closing:
+                    self._wake.clear()
+                    await self._turn()
+                    await self._pause()
+            finally:
+                health.cancel()
+                await self._rejoin.end()
+                await asyncio.gather(health, return_exceptions=True)
         finally:
-            health.cancel()
-            await self._rejoin.end()
-            await asyncio.gather(health, return_exceptions=True)
             self._has_ended.set()
 
     async def close(self, leave_running: bool = True) -> None:
@@ -169,6 +178,8 @@ class DatabaseLane:
                 await self._seen.observe(self._wanted, may_look=not self._rejoin.is_busy)
                 if self._has_wanted:
                     await self._act()
+                if self._keeper.process is DbProcess.UP:
+                    self._note_success()
             except ConnectionLost:
                 # The server went away in mid-sentence; its pidfd says more.
                 self._seen.note_silence()
@@ -221,8 +232,6 @@ class DatabaseLane:
         self._touch()
 
     def _push(self) -> None:
-        if self._keeper.process is DbProcess.UP and self._view.process is not DbProcess.UP:
-            self._note_success()
         view = self._seen.view(
             self._wanted,
             self._step,
@@ -243,6 +252,8 @@ class DatabaseLane:
         await self._find_wal_end()
         if self._seen.is_wal_lost:
             self._least_rung = Rung.REBUILD
+        elif self._view.receiver is Receiver.STREAMING:
+            self._least_rung = Rung.STREAM
         facts = replace(self._seen.facts(), least_rung=self._least_rung)
         self._step = step = next_step(self._wanted, facts)
         if self._rejoin.is_over(step.act):

@@ -1,5 +1,6 @@
 """What is known of the database: on disk while it is down, from its own answers while it is up."""
 
+import signal
 from collections.abc import Callable
 
 from openmse.ha.local import DbProcess, DbRole, DbView, DbWanted, Receiver
@@ -99,6 +100,8 @@ class Observer:
             await self._take_promotion(wanted, status)
         self.status, self.last_lsn = status, status.lsn
         self.health.peer_flush_lsn = status.peer_flush_lsn
+        if status.is_receiving:
+            self.health.forget_complaints()
         self._link.watch(status.link_pid)
         if status.peer_sign and status.peer_sign != self._peer_sign:
             self._peer_signed_at = self._clock()
@@ -141,7 +144,9 @@ class Observer:
         self._instance.told_names = names == "t"
         self._instance.told_receiver = receiver == "t"
         proof = await self._instance.on_disk(self._instance.sidecar.read_proof)
+        await self._instance.refresh()
         if self.keeper.server is not None:
+            self.keeper.server.signal(signal.SIGHUP)
             self.sync_gate.adopt(self.keeper.server, proof)
 
     async def _take_promotion(self, wanted: DbWanted, status: session.Status) -> None:

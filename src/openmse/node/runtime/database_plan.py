@@ -77,14 +77,15 @@ def next_step(wanted: DbWanted, facts: Facts) -> Step:
 def _running_towards_standby(wanted: DbWanted, facts: Facts) -> Step:
     if facts.role is DbRole.PRIMARY:
         return Step(Act.STOP)
-    is_other = _is_other(wanted, facts.record)
-    if is_other or facts.least_rung is not Rung.STREAM:
-        return Step(Act.STOP, facts.least_rung)
+    rung = facts.least_rung
+    is_worth_stopping = rung is not Rung.STREAM and is_allowed(rung, wanted.rung)
+    if _is_other(wanted, facts.record) or is_worth_stopping:
+        return Step(Act.STOP, rung)
     if wanted.receiver and not facts.is_told_to_receive:
-        return Step(Act.RECEIVE)
+        return Step(Act.RECEIVE, rung)
     if not wanted.receiver and not facts.is_cut:
-        return Step(Act.CUT)
-    return NOTHING
+        return Step(Act.CUT, rung)
+    return Step(Act.NOTHING, rung)
 
 
 def _running_towards_primary(wanted: DbWanted, facts: Facts) -> Step:

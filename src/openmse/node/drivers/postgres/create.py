@@ -39,7 +39,7 @@ async def create_primary(instance: Instance, lineage: Lineage) -> None:
     """
     await instance.prepare()
     facts = await instance.inspect()
-    if facts.role is not DbRole.DOWN and facts.marker != CREATING:
+    if facts.role is not DbRole.DOWN:
         raise CommandRefused(
             f"There is a data directory in {instance.settings.data_dir} already.",
             "Nothing was changed. Move it away if it is not needed any more.",

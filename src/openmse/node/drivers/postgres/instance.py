@@ -113,9 +113,10 @@ class Instance:
 
         Raises: ConfigError, StateError.
         """
-        if self._account is None:
-            self._account = resolve_account(self.settings.unix_user)
-            self._binaries = await asyncio.to_thread(locate_binaries, self.settings.bin_dir)
+        if self._binaries is None:
+            account = resolve_account(self.settings.unix_user)
+            binaries = await asyncio.to_thread(locate_binaries, self.settings.bin_dir)
+            self._account, self._binaries = account, binaries
         await self.on_disk(self._make_directories)
 
     def _make_directories(self) -> None:
@@ -152,7 +153,7 @@ class Instance:
     async def inspect(self) -> DiskFacts:
         """Look at the data directory of a stopped server. Raises: StateError, DatabaseError."""
         facts = await self.on_disk(self.look)
-        if facts.role is DbRole.DOWN or facts.refusal or facts.marker in (CREATING, SWAPPING):
+        if facts.role is DbRole.DOWN or facts.refusal or facts.marker == SWAPPING:
             return facts
         control = await self.control_data(self.settings.data_dir)
         record = facts.record
@@ -196,13 +197,13 @@ class Instance:
             names = []
         except OSError as error:
             raise StateError(f"{data_dir} cannot be read ({error.strerror}).") from error
-        if not names:
-            return DiskFacts(marker=marker)
+        if not names or marker == CREATING:
+            return DiskFacts(marker=marker)  # what an interrupted initdb left is nothing yet
         is_standby = "standby.signal" in names
         role = DbRole.STANDBY if is_standby else DbRole.PRIMARY
         record = self.sidecar.read_record()
         refusal = ""
-        if marker in (CREATING, SWAPPING):
+        if marker == SWAPPING:
             pass
         elif "PG_VERSION" not in names:
             refusal = self._foreign("is not a PostgreSQL data directory")
@@ -277,6 +278,13 @@ class Instance:
         generation = self._generation
         await self.on_disk(lambda: write_file(path, text.encode(), durable=False))
         return generation
+
+    async def refresh(self) -> None:
+        """Render what does not change by itself anew. Raises: StateError."""
+        record = await self.on_disk(self.sidecar.read_record)
+        if record is not None:
+            directory_id = record.directory_id
+            await self.on_disk(lambda: self._write_fixed(directory_id))
 
     def _write_fixed(self, directory_id: str) -> None:
         settings, directory = self.settings, self.settings.config_dir

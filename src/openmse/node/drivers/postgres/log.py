@@ -1,11 +1,13 @@
 """What the server's log says that no view shows."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-CANCELLED_WAIT = "canceling the wait for synchronous replication"
-"""The server's words when a commit stops waiting without the peer (protocol §5.4)."""
+CANCELLED_WAIT = re.compile("canceling (?:the )?wait for synchronous replication")
+"""The server's words when a commit stops waiting without the peer (protocol §5.4); without "the"
+when a user cancelled it, with it when the session ends (PostgreSQL, syncrep.c)."""
 WAL_IS_GONE = ("has already been removed", "is not in this server's history")
 """A standby's last words before only a rebuild helps."""
 CHUNK_BYTES_MAX = 1024 * 1024
@@ -44,5 +46,5 @@ class LogWatch:
         except OSError:
             return
         self.offset = size
-        self.cancelled_waits += text.count(CANCELLED_WAIT)
+        self.cancelled_waits += len(CANCELLED_WAIT.findall(text))
         self.is_wal_gone = self.is_wal_gone or any(words in text for words in WAL_IS_GONE)
