@@ -17,9 +17,9 @@ class DatabaseStop:
 
     def __init__(self, feed: Feed, now: int) -> None:
         self.group = feed.group
-        self.pid = feed.postmaster_pid
         self._data_dir = feed.data_dir
-        self._postmaster = Process.find(feed.postmaster_pid, feed.postmaster_start)
+        self._postmaster = _postmaster(feed)
+        self.pid = 0 if self._postmaster is None else self._postmaster.pid
         self._program = processes.program_of(self.pid) if self._postmaster is not None else ""
         self._family: dict[int, int] = {}
         self._force_at = now + FORCE_AFTER_NS
@@ -85,3 +85,15 @@ class DatabaseStop:
             if process is not None:
                 process.send(signal.SIGKILL)
                 process.close()
+
+
+def _postmaster(feed: Feed) -> Process | None:
+    """The one that was named; or, if that has gone, one started since in the same directory (the
+    health monitor may have frozen before it could tell)."""
+    named = Process.find(feed.postmaster_pid, feed.postmaster_start)
+    if named is not None and not named.is_gone():
+        return named
+    if named is not None:
+        named.close()
+    found = processes.postmaster_in(feed.data_dir) if feed.data_dir else None
+    return None if found is None else Process.find(*found)

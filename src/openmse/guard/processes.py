@@ -43,6 +43,11 @@ class Process:
             return None
         return cls(pid, start, descriptor)
 
+    @property
+    def started_at(self) -> int:
+        """When it was started: CLOCK_BOOTTIME in ns, to the clock tick."""
+        return self.start * (1_000_000_000 // os.sysconf("SC_CLK_TCK"))
+
     def is_gone(self) -> bool:
         """Whether it has ended (a zombie has)."""
         poll = select.poll()
@@ -71,17 +76,36 @@ def family(postmaster: int, data_dir: str, program: str) -> Iterator[int]:
     """Processes that belong to an instance: the postmaster's children, and orphans of it.
 
     An orphan is known by running the same program in the data directory; both, so that an
-    administrator's shell that happens to stand in it is left alone.
+    administrator's shell that happens to stand in it is left alone. ``data_dir`` must be a real
+    path: nothing here looks at the disk, which may hang.
     """
-    real_dir = os.path.realpath(data_dir) if data_dir else ""
-    for name in os.listdir("/proc"):
-        if not name.isdigit() or int(name) in (postmaster, os.getpid()):
+    for pid in _others():
+        if pid == postmaster:
             continue
-        pid = int(name)
-        if _parent(pid) == postmaster or (
-            real_dir and program and _directory(pid) == real_dir and program_of(pid) == program
-        ):
+        is_orphan = data_dir and program and _directory(pid) == data_dir
+        if _parent(pid) == postmaster or (is_orphan and program_of(pid) == program):
             yield pid
+
+
+def postmaster_in(data_dir: str) -> tuple[int, int] | None:
+    """(pid, start time) of the PostgreSQL that runs in ``data_dir`` (a real path), if one does."""
+    here = [
+        pid
+        for pid in _others()
+        if _directory(pid) == data_dir and os.path.basename(program_of(pid)) == "postgres"
+    ]
+    for pid in here:
+        start = start_time(pid)
+        if start is not None and _parent(pid) not in here:
+            return pid, start
+    return None
+
+
+def _others() -> Iterator[int]:
+    """Every process but this one."""
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) != os.getpid():
+            yield int(name)
 
 
 def _parent(pid: int) -> int:

@@ -170,7 +170,7 @@ class Supervisor:
     def _notice_death(self, now: int) -> None:
         if self._process is None or self._monitor is None or not self._process.is_gone():
             return
-        lived_ns = now - self._monitor.started_at
+        lived_ns = now - self._process.started_at
         log("health_monitor_died", pid=self._process.pid, lived_ms=lived_ns // 1_000_000)
         self._process.close()
         self._process = self._monitor = None
@@ -202,7 +202,7 @@ class Supervisor:
         self._feeds[feed.group] = feed._replace(postmaster_pid=0, postmaster_start=0)
         stop = DatabaseStop(feed, now)
         if not stop.is_done:
-            log("database_stopping", group=feed.group, pid=feed.postmaster_pid, why=why)
+            log("database_stopping", group=feed.group, pid=stop.pid, why=why)
             self._stops[feed.group] = stop
 
     def _step_stops(self, now: int) -> list[int]:

@@ -267,6 +267,27 @@ def test_a_postmaster_that_does_not_obey_is_forced_with_its_children(machine: Ma
     assert is_alive(bystander.pid), "a shell in the data directory is nobody's child"
 
 
+def test_a_postmaster_started_since_the_last_word_is_found(
+    machine: Machine, tmp_path: Path
+) -> None:
+    """The health monitor restarted PostgreSQL and froze before it could say so."""
+    program = tmp_path / "postgres"
+    shutil.copy("/bin/sleep", program)
+    postmaster = machine.postmaster(str(program), "1000")
+    machine.guard()
+    pid = machine.wait_monitor()
+    machine.wait_heard()
+    os.kill(pid, signal.SIGSTOP)
+    os.kill(postmaster, signal.SIGKILL)
+    successor = subprocess.Popen([program, "1000"], cwd=machine.data_dir, text=True)
+    elsewhere = subprocess.Popen([program, "1000"], cwd=tmp_path, text=True)
+    machine.started += [successor, elsewhere]
+    deadline = machine.last_deadline
+    wait_until(lambda: not is_alive(successor.pid), 4, "the end of the new PostgreSQL")
+    assert -5 * MS < boottime() - deadline < 250 * MS
+    assert is_alive(elsewhere.pid), "an instance of somebody else's"
+
+
 def test_a_number_used_again_is_not_taken_for_the_postmaster(machine: Machine) -> None:
     postmaster = machine.postmaster()
     started = start_time(postmaster)

@@ -25,6 +25,7 @@ class GuardFeed:
         self._socket.setblocking(False)
         self._pid = os.getpid()
         self._start = start_time(self._pid) or 0
+        self._data_dir = ("", "")
 
     def close(self) -> None:
         """Close the socket."""
@@ -58,7 +59,7 @@ class GuardFeed:
             silence_limit_ns=silence_limit_ns,
             postmaster_pid=pid,
             postmaster_start=start,
-            data_dir=data_dir,
+            data_dir=self._real(data_dir),
             group=group,
             groups=groups,
         )
@@ -67,6 +68,12 @@ class GuardFeed:
         except OSError:
             return False
         return True
+
+    def _real(self, data_dir: str) -> str:
+        """The real path, looked up once: the guard itself must not touch the disk."""
+        if self._data_dir[0] != data_dir:
+            self._data_dir = (data_dir, os.path.realpath(data_dir) if data_dir else "")
+        return self._data_dir[1]
 
 
 class HealthMonitorLock:
