@@ -274,7 +274,9 @@ def _on_ack(d: Draft, ack: BeatAck) -> None:
     if ack.refusal is not Refusal.FORGETFUL or ack.nonce < n.started_at:
         return
     known = n.record.known
-    mine = next((v for v in known.voters if v.id == n.me), None) if known else None
+    if known is None or (ack.term, ack.epoch) < known.version:
+        return  # it may only not have learnt yet of the config that admits this memory
+    mine = next((v for v in known.voters if v.id == n.me), None)
     if mine is not None and mine.incarnation == n.record.incarnation:
         _begin_anew(d, ack.stamp.id)
 
