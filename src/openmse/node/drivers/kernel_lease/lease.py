@@ -96,22 +96,26 @@ class KernelLease:
         """Let everything pass until ``until``; return whether that is now in force in time.
 
         Below 50 ms nothing is armed (what was armed before stays, and ends by itself). After
-        arming the clock is read again: a late arming is replaced, or removed before anything
-        else if time has run out.
+        arming the clock is read again: a late arming is replaced by one that allows for as much
+        delay again (so that a busy machine alone never makes the lease lapse), or removed before
+        anything else if time has run out.
         Raises: NetworkError; the earlier lease, if any, still ends by itself.
         """
+        allowance = 0
+        is_late = False
         for _ in range(_ATTEMPTS_MAX):
             before = self._clock()
-            timeout_ms = (until - before) // MILLISECOND
+            timeout_ms = (until - before - allowance) // MILLISECOND
             if timeout_ms < SHORTEST_MS:
                 break
             self._renew(timeout_ms)
             after = self._clock()
-            if after - before <= LATE_NS and after < until:
+            if after - before <= LATE_NS + allowance and after < until:
                 self._until = until
                 return True
-            self._until = Instant(1)  # armed, and wrong: what follows must not leave it so
-        if self._until == 1:
+            is_late = True
+            allowance = after - before
+        if is_late:
             self.disarm()
         return False
 
