@@ -4,7 +4,7 @@ The files live outside PGDATA: a base backup and pg_rewind copy PGDATA from the 
 node's own address, names and certificates must survive that.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from openmse.errors import ConfigError
@@ -74,7 +74,6 @@ class InstanceSettings:
     backup_deadline_s: float = 24 * 3600.0
     keep_divergent_days: int = 14
     keep_divergent_count: int = 10
-    extra_databases: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
         """Raises: ConfigError."""
@@ -198,6 +197,45 @@ def render_main(settings: InstanceSettings) -> str:
     )
 
 
+_RULES: dict[str, str | int] = {
+    "tcp_keepalives_idle": 5,
+    "tcp_keepalives_interval": 2,
+    "tcp_keepalives_count": 3,
+    "password_encryption": "scram-sha-256",
+    # Durability: what an acknowledgement means.
+    "fsync": "on",
+    "full_page_writes": "on",
+    "synchronous_commit": "on",
+    "wal_log_hints": "on",
+    "wal_level": "replica",
+    "restart_after_crash": "off",
+    "recovery_init_sync_method": "syncfs",
+    "checkpoint_timeout": "5min",
+    # Replication: quick to notice, quick to try again.
+    "hot_standby": "on",
+    "hot_standby_feedback": "off",
+    "max_standby_streaming_delay": "2s",
+    "max_wal_senders": 10,
+    "max_replication_slots": 10,
+    "wal_retrieve_retry_interval": "20ms",
+    "wal_receiver_status_interval": "1s",
+    "wal_sender_timeout": "4s",
+    "wal_receiver_timeout": "4s",
+    "recovery_target_timeline": "latest",
+    # The log: one file, in one language and time zone, read by the health monitor too.
+    "logging_collector": "off",
+    "log_destination": "stderr",
+    "log_line_prefix": "%m [%p] %q%u@%d ",
+    "log_min_messages": "warning",
+    "log_checkpoints": "off",
+    "log_timezone": "UTC",
+    "timezone": "UTC",
+    "lc_messages": "C",
+    "jit": "off",
+}
+"""The rules of protocol §5 that are the same everywhere."""
+
+
 def render_fixed(
     settings: InstanceSettings, *, major: int, directory_id: str, disk_bytes: int
 ) -> str:
@@ -218,50 +256,17 @@ def render_fixed(
         "unix_socket_permissions": "0700",
         "max_connections": settings.max_connections,
         "superuser_reserved_connections": 8,
+        "shared_buffers": f"{settings.shared_buffers_mib}MB",
         "ssl": "on",
         "ssl_cert_file": str(tls.server_cert),
         "ssl_key_file": str(tls.server_key),
         "ssl_ca_file": str(tls.authority),
-        "password_encryption": "scram-sha-256",
-        "shared_buffers": f"{settings.shared_buffers_mib}MB",
-        "tcp_keepalives_idle": 5,
-        "tcp_keepalives_interval": 2,
-        "tcp_keepalives_count": 3,
-        # Durability: what an acknowledgement means.
-        "fsync": "on",
-        "full_page_writes": "on",
-        "synchronous_commit": "on",
-        "wal_log_hints": "on",
-        "wal_level": "replica",
-        "restart_after_crash": "off",
-        "recovery_init_sync_method": "syncfs",
-        # Replication: quick to notice, quick to try again.
-        "hot_standby": "on",
-        "hot_standby_feedback": "off",
-        "max_standby_streaming_delay": "2s",
-        "max_wal_senders": 10,
-        "max_replication_slots": 10,
-        "wal_retrieve_retry_interval": "20ms",
-        "wal_receiver_status_interval": "1s",
-        "wal_sender_timeout": "4s",
-        "wal_receiver_timeout": "4s",
-        "recovery_target_timeline": "latest",
         # A dead peer never fills the disk.
         "wal_keep_size": f"{_clamp(disk_mib // 50, 64, 512)}MB",
         "max_slot_wal_keep_size": f"{_clamp(disk_mib // 10, 128, 64 * 1024)}MB",
         "min_wal_size": f"{_clamp(disk_mib // 50, 64, 256)}MB",
         "max_wal_size": f"{_clamp(disk_mib // 10, 128, 1024)}MB",
-        "checkpoint_timeout": "5min",
-        # The log: one file, in one language and time zone, read by the health monitor too.
-        "logging_collector": "off",
-        "log_destination": "stderr",
-        "log_line_prefix": "%m [%p] %q%u@%d ",
-        "log_min_messages": "warning",
-        "log_checkpoints": "off",
-        "log_timezone": "UTC",
-        "timezone": "UTC",
-        "lc_messages": "C",
-        "jit": "off",
+        **_RULES,
     }
     if major >= 17:
         values["allow_alter_system"] = "off"
