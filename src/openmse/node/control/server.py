@@ -34,9 +34,6 @@ REQUEST_WITHIN_S = 300.0
 SEND_WITHIN_S = 10.0
 """A reader that takes nothing for so long is dropped."""
 
-ACCEPT_TURNS = 5
-"""Turns of the loop from a connection's acceptance to its task, with some to spare."""
-
 _CREDENTIALS = Format("3i")
 
 
@@ -77,7 +74,7 @@ class ControlServer:
     def __init__(self, path: Path, commands: Commands) -> None:
         self._path = path
         self._commands = commands
-        self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
         self._inode = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -99,17 +96,17 @@ class ControlServer:
                 "Check the directory and its permissions ([paths] run_dir).",
             ) from error
         self._inode = self._path.stat().st_ino
-        self._server = await asyncio.start_unix_server(
-            self._accept, sock=listener, limit=MAX_REQUEST_BYTES
-        )
+        listener.listen(MAX_CONNECTIONS)
+        listener.setblocking(False)
+        self._listener = listener
+        asyncio.get_running_loop().add_reader(listener, self._accept, listener)
 
     async def stop(self) -> None:
         """Stop listening, drop all connections, remove the socket if it is still ours."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        for _ in range(ACCEPT_TURNS):  # a caller that was just let in becomes a task first
-            await asyncio.sleep(0)
+        if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -118,10 +115,29 @@ class ControlServer:
             if self._path.stat().st_ino == self._inode:
                 self._path.unlink()
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def _accept(self, listener: socket.socket) -> None:
+        """Let a caller in. Not asyncio's own server nor ``sock_accept``: ended in the moment of an
+        accept, both lose the connection without closing it."""
+        try:
+            accepted, _ = listener.accept()
+        except OSError:  # it went away again, or file descriptors are short: the next one, then
+            return
+        accepted.setblocking(False)
+        task = asyncio.get_running_loop().create_task(self._serve(accepted))
         self._tasks.add(task)
+
+        def forget(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            accepted.close()
+            if not task.cancelled() and task.exception() is not None:
+                asyncio.get_running_loop().call_exception_handler(
+                    {"message": "a control command failed", "exception": task.exception()}
+                )
+
+        task.add_done_callback(forget)
+
+    async def _serve(self, accepted: socket.socket) -> None:
+        reader, writer = await asyncio.open_unix_connection(sock=accepted, limit=MAX_REQUEST_BYTES)
         connection = _Connection(self._commands, reader, writer)
         try:
             if len(self._tasks) > MAX_CONNECTIONS:
@@ -135,7 +151,6 @@ class ControlServer:
         except (OSError, TimeoutError, asyncio.CancelledError):
             pass  # the caller is gone, idle, or the daemon ends
         finally:
-            self._tasks.discard(task)
             writer.transport.abort()
 
 
