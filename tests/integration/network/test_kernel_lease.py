@@ -15,7 +15,7 @@ import pytest
 from lan import NODE4, VIP4, VIP6, Lan, Pinger, boottime, wait_until
 
 from openmse.ha.values import FOREVER, MILLISECOND, SECOND, Instant
-from openmse.node.drivers.kernel_lease import KernelLease, LeaseConfig
+from openmse.node.drivers.kernel_lease import KernelLease, LeaseConfig, remove_other_leases
 from openmse.node.drivers.virtual_ip import VirtualIp, VirtualIpConfig
 
 pytestmark = pytest.mark.root
@@ -358,6 +358,29 @@ def test_arming_is_quick(lan: Lan, lease: KernelLease) -> None:
         lease.arm(until(1000))
         took_ms.append((time.perf_counter() - began) * 1000)
     assert statistics.median(took_ms) < 2
+
+
+def test_a_group_that_was_left_does_not_close_the_address_to_its_successor(
+    lan: Lan, lease: KernelLease
+) -> None:
+    lan.execute("a", "nft", "add table inet openmse_somebody_elses")
+    lan.execute("a", "nft", "add table inet firewall")
+    successor = KernelLease(LeaseConfig("t2", (VIP4,), (PORT,)))
+    try:
+        successor.install()
+        successor.hold(False)
+        successor.arm_forever()
+        with lan.listener("a", PORT):
+            expect_silence(lan, "c", VIP4)
+            assert remove_other_leases({"t2"}) == ("openmse_t1",)
+            assert remove_other_leases({"t2"}) == ()
+            lan.connect("c", VIP4, PORT, timeout=3).close()
+        assert successor.read_back().is_installed
+        names = lan.execute("a", "nft", "list", "tables")
+        assert "openmse_somebody_elses" in names
+        assert "firewall" in names
+    finally:
+        successor.close()
 
 
 def test_removing_leaves_nothing(lan: Lan, lease: KernelLease) -> None:

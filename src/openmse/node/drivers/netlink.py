@@ -84,9 +84,13 @@ class NetlinkSocket:
     """A blocking netlink socket for requests whose answer the kernel gives at once."""
 
     def __init__(self, family: int) -> None:
+        """Open it. Raises: NetlinkError where the kernel lacks this family."""
         kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC
-        self._socket = socket.socket(socket.AF_NETLINK, kind, family)
-        self._socket.bind((0, 0))
+        try:
+            self._socket = socket.socket(socket.AF_NETLINK, kind, family)
+            self._socket.bind((0, 0))
+        except OSError as error:
+            raise NetlinkError(error.errno, error.strerror) from error
         # Not settimeout(): that makes Python poll before a read that must not wait.
         limit = struct.pack("@ll", _ANSWER_TIMEOUT_S, 0)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import msgspec.structs
 
-from openmse.errors import DriverError, PeerError
+from openmse.errors import DriverError, NetworkError, PeerError
 from openmse.ha import node as core
 from openmse.ha.draft import is_owner, needs_lease, timing_of
 from openmse.ha.effects import Answer, Effect, Note
@@ -27,7 +27,7 @@ from openmse.ha.local import DbProcess, DbRole, DbView, DbWanted, NetView, NetWa
 from openmse.ha.state import Node
 from openmse.ha.values import Ballot, Config, Lineage, Mode, Record, Voter
 from openmse.node.config import NodeConfig
-from openmse.node.drivers.kernel_lease import KernelLease, LeaseConfig
+from openmse.node.drivers.kernel_lease import KernelLease, LeaseConfig, remove_other_leases
 from openmse.node.drivers.store import Opened
 from openmse.node.group import GroupInfo
 from openmse.node.identity import keyring
@@ -103,6 +103,9 @@ class GroupRuntime:
 
     async def open(self) -> None:
         """Open links and lanes, and look at what runs. Raises MseError."""
+        with contextlib.suppress(NetworkError):
+            # Of a group that was left: its rules would close the address and port for ever.
+            remove_other_leases(() if self.group is None else (self.group.group,))
         if self.group is not None:
             await self._open_group(self.group)
 

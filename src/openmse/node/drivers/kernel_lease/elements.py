@@ -20,6 +20,7 @@ _TABLE_USERDATA = 6
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
 _ELEMENT, _KEY, _VALUE, _TIMEOUT, _EXPIRATION = 1, 1, 1, 4, 5
 
+TABLE_PREFIX = "openmse_"
 INET, ARP = 1, 3
 """Families of nf_tables (NFPROTO_INET, NFPROTO_ARP)."""
 _INET_KEYS = (b"\x02", b"\x0a")
@@ -151,18 +152,46 @@ class Elements:
         return found
 
     def _transact(self, steps: list[tuple[int, int, bytes]]) -> None:
-        parts = [netlink.message(_BATCH_BEGIN, netlink.NLM_F_REQUEST, 0, _batch_header())]
-        sequence = 0
-        for index, (kind, family, payload) in enumerate(steps):
-            sequence = self._socket.next_sequence()
-            flags = netlink.NLM_F_REQUEST
-            if kind == _NEW_ELEMENT:
-                flags |= netlink.NLM_F_CREATE
-            if index == len(steps) - 1:
-                flags |= netlink.NLM_F_ACK
-            parts.append(netlink.message(kind, flags, sequence, _family(family) + payload))
-        parts.append(netlink.message(_BATCH_END, netlink.NLM_F_REQUEST, 0, _batch_header()))
-        self._socket.send_acknowledged(b"".join(parts), sequence)
+        _transact(self._socket, steps)
+
+
+def _transact(sock: netlink.NetlinkSocket, steps: list[tuple[int, int, bytes]]) -> None:
+    """Send (message, family, payload) of each step as one batch: all of it or nothing."""
+    parts = [netlink.message(_BATCH_BEGIN, netlink.NLM_F_REQUEST, 0, _batch_header())]
+    sequence = 0
+    for index, (kind, family, payload) in enumerate(steps):
+        sequence = sock.next_sequence()
+        flags = netlink.NLM_F_REQUEST
+        if kind == _NEW_ELEMENT:
+            flags |= netlink.NLM_F_CREATE
+        if index == len(steps) - 1:
+            flags |= netlink.NLM_F_ACK
+        parts.append(netlink.message(kind, flags, sequence, _family(family) + payload))
+    parts.append(netlink.message(_BATCH_END, netlink.NLM_F_REQUEST, 0, _batch_header()))
+    sock.send_acknowledged(b"".join(parts), sequence)
+
+
+def remove_tables_except(kept: frozenset[str]) -> tuple[str, ...]:
+    """Remove every table of ours but those named in ``kept``; return the names that were removed.
+
+    Raises: netlink.NetlinkError.
+    """
+    sock = netlink.NetlinkSocket(_NETLINK_NETFILTER)
+    removed = set()
+    try:
+        for body in sock.dump(_GET_TABLE, _family(0)):
+            fields = netlink.attributes(body[4:])
+            name = fields.get(_LIST_TABLE, b"").rstrip(b"\0").decode(errors="replace")
+            is_ours = name.startswith(TABLE_PREFIX) and body[0] in (INET, ARP)
+            if not is_ours or name in kept or b"openmse" not in fields.get(_TABLE_USERDATA, b""):
+                continue
+            _transact(
+                sock, [(_DEL_TABLE, body[0], netlink.attribute(_LIST_TABLE, fields[_LIST_TABLE]))]
+            )
+            removed.add(name)
+    finally:
+        sock.close()
+    return tuple(sorted(removed))
 
 
 def _family(family: int) -> bytes:

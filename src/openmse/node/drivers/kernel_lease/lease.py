@@ -8,15 +8,15 @@ itself. Policy (when to arm, until when) is the caller's.
 
 import errno
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from msgspec import Struct
 
 from openmse.errors import NetworkError
 from openmse.ha.values import FOREVER, MILLISECOND, Instant
 from openmse.node.drivers.kernel_lease import nft_library
-from openmse.node.drivers.kernel_lease.elements import ARP, INET, Elements
-from openmse.node.drivers.kernel_lease.ruleset import LeaseConfig, build
+from openmse.node.drivers.kernel_lease.elements import ARP, INET, Elements, remove_tables_except
+from openmse.node.drivers.kernel_lease.ruleset import LeaseConfig, build, table_name
 from openmse.node.drivers.netlink import NetlinkError
 
 SHORTEST_MS = 50
@@ -53,10 +53,13 @@ class KernelLease:
     """
 
     def __init__(self, config: LeaseConfig, clock: Clock = boottime) -> None:
-        """Prepare; changes nothing in the kernel. Raises: ConfigError."""
+        """Prepare; changes nothing in the kernel. Raises: ConfigError, NetworkError."""
         self._rules = build(config)
         self._clock = clock
-        self._elements = Elements(self._rules.table)
+        try:
+            self._elements = Elements(self._rules.table)
+        except NetlinkError as error:
+            raise _translated(error) from error
         self._until = Instant(0)
         self._is_held = True
 
@@ -222,6 +225,18 @@ class KernelLease:
             return ""
         left_ms = (self._until - self._clock()) // MILLISECOND
         return f" timeout {left_ms}ms" if left_ms >= SHORTEST_MS else None
+
+
+def remove_other_leases(groups: Collection[str]) -> tuple[str, ...]:
+    """Remove the tables of every group but ``groups``; return the names of the tables.
+
+    A group that was left (unpaired, dissolved) must not go on closing the same address and port to
+    its successor. Raises: NetworkError.
+    """
+    try:
+        return remove_tables_except(frozenset(table_name(group) for group in groups))
+    except NetlinkError as error:
+        raise _translated(error) from error
 
 
 def _translated(error: NetlinkError) -> NetworkError:

@@ -51,7 +51,7 @@ def build(config: LeaseConfig) -> Ruleset:
     Raises: ConfigError for a group name, address or port that cannot be used.
     """
     _check(config)
-    table = f"openmse_{config.group}"
+    table = table_name(config.group)
     virtual = [ipaddress.ip_address(a) for a in config.virtual_ips]
     peers = [ipaddress.ip_address(a) for a in config.peer_addresses]
     inet = _inet_body(virtual, peers, config.service_ports)
@@ -62,6 +62,11 @@ def build(config: LeaseConfig) -> Ruleset:
         for family, body in (("inet", inet), ("arp", arp))
     )
     return Ruleset(table, text, fingerprint, _count_rules(inet), _count_rules(arp))
+
+
+def table_name(group: str) -> str:
+    """The name of both tables of a group."""
+    return f"openmse_{group}"
 
 
 def _check(config: LeaseConfig) -> None:
