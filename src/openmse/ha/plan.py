@@ -39,6 +39,8 @@ def plan(d: Draft) -> None:
     n.db_wanted = _db(n)
     n.net_wanted = _net(n)
     n.lease_set = _lease(n)
+    if not n.is_lease_known and (n.lease_set or not is_serving(n)):
+        n.is_lease_known = True  # ⚠ a lease of this process's former life is closed, or replaced
     n.watchdog_armed = is_serving(n) and needs_lease(n) and n.lease_set > n.now
 
 
@@ -189,7 +191,8 @@ def _db_of_peer(n: Node, known: Config) -> DbWanted:
     hears_owner = n.peer.version == known.version and not is_peer_silent(n)
     if known.mode is Mode.ALONE and hears_owner:
         rung = Rung.REBUILD  # ⚠ only towards the owner of a config known chosen that is ALONE
-    if n.db.is_complete and n.db.role is DbRole.STANDBY and n.db.lineage == known.lineage:
+    is_same = n.db.role is DbRole.STANDBY and n.db.lineage == known.lineage
+    if n.db.is_complete and is_same and n.db.end_lsn > n.peer.standing.end_lsn:
         rung = Rung.STREAM  # ⚠ ahead of the owner on its own history: the owner's disk went back
     if not n.db.is_complete and rung is Rung.STREAM:
         return _DOWN
