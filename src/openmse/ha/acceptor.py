@@ -59,8 +59,10 @@ def is_member(record: Record) -> bool:
     own or propose until a config change names its new incarnation (⚠ §2.6)."""
     if record.known is None:
         return True
-    mine = [v.incarnation for v in record.known.voters if v.id == record.me]
-    return not mine or record.incarnation in mine
+    for voter in record.known.voters:
+        if voter.id == record.me:
+            return voter.incarnation == record.incarnation
+    return True
 
 
 def holds_release(record: Record, bond: Bond) -> bool:

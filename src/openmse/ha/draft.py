@@ -94,8 +94,8 @@ class Draft:
         before, n = self.before, self.n
         lower: list[Effect] = []
         raised: list[Effect] = []
-        if n.lease_set != before.lease_set:
-            (lower if n.lease_set < before.lease_set else raised).append(SetLease(n.lease_set))
+        if n.lease_set != before.lease_set or n.is_lease_known != before.is_lease_known:
+            (lower if n.lease_set <= before.lease_set else raised).append(SetLease(n.lease_set))
         if n.watchdog_armed != before.watchdog_armed:
             raised.append(WantWatchdog(n.watchdog_armed))
         if n.net_wanted != before.net_wanted:

@@ -11,6 +11,7 @@ from openmse.ha.draft import (
     Draft,
     is_owner,
     is_released,
+    is_stopped,
     needs_lease,
     own_value_in_flight,
     timing_of,
@@ -64,7 +65,8 @@ def send_beats(d: Draft, own: Standing) -> None:
     """Send a beat to each other voter now."""
     n, known = d.n, d.n.record.known
     version = known.version if known else (0, 0)
-    released = n.record.released if is_released(n) and not own.is_handing_over else None
+    is_over = is_released(n) and is_stopped(n)  # ⚠ nobody may act on it before all is stopped
+    released = n.record.released if is_over and not own.is_handing_over else None
     beat = Beat(
         stamp=d.stamp,
         nonce=n.now,

@@ -147,6 +147,8 @@ class Node(Struct):
     cutoff_at: Instant = Instant(0)
     lease_set: Instant = Instant(0)
     """What the kernel was last told (``SetLease``)."""
+    is_lease_known: bool = False
+    """This process has told the kernel; before, one of its former life may be in force."""
     watchdog_armed: bool = False
     beat_at: Instant = Instant(0)
     """When the last beats were sent."""
@@ -157,7 +159,7 @@ class Node(Struct):
     is_fresh: bool = False
     """PostgreSQL was promoted in this run: everything it has, the old owner has too."""
     yields_until: Instant = Instant(0)
-    """A halted owner leaves the next lease to the other node before this: its takeover is under way,
+    """A halted owner leaves the next lease to the other node before this: its takeover is on its way,
     or about to be, and quicker than a restart here."""
     barrier_id: int = 0
     gate_id: int = 0

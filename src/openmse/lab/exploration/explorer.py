@@ -121,6 +121,17 @@ def base(mode: Mode = Mode.SYNC, *, has_witness: bool = True) -> Steps:
     return world
 
 
+def follow(scenario: Scenario, moves: tuple[str, ...], *, keep_trace: bool = False) -> Steps:
+    """The world at the end of a path, by the names of its moves."""
+    world = scenario.build()
+    world.budget = scenario.budget
+    if keep_trace:
+        world.trace = []
+    for name in moves:
+        world = world.apply(next(move for move in world.moves() if move[0] == name))
+    return world
+
+
 def explore(
     scenario: Scenario,
     states: int,

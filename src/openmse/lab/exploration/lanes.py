@@ -162,8 +162,7 @@ class Lanes(World):
             m.data = replace(m.data, wal=(*m.data.wal, self.entry(m.data.lineage)))
         if follows and standby.runs and self.is_linked(m.id, standby.id, "wal"):
             standby.data = replace(standby.data, wal=m.data.wal, lineage=m.data.lineage)
-        self.drop(m)
-        m.data = replace(m.data, is_clean=True)
+        self.drop(m, is_clean=True)
 
     def _copied(self, m: Machine) -> None:
         """A rewind or a base backup is complete, if its source stayed."""
@@ -175,9 +174,11 @@ class Lanes(World):
         self.history = observer.copied(self.history, m.id)
         self.say(f"{m.id} database: is a copy of {self.peer(m).id}'s")
 
-    def drop(self, m: Machine) -> None:
+    def drop(self, m: Machine, *, is_clean: bool = False) -> None:
         """The server is gone, at once; its peer's connection with it."""
         m.data = db.crash(m.data)
+        if is_clean:
+            m.data = replace(m.data, is_clean=True)
         other = self.peer(m)
         if other.data.is_connected:
             other.data = replace(other.data, is_connected=False)

@@ -156,6 +156,9 @@ class Site(Lanes):
                     self.link(m, other.id, is_up=True)
                     self.link(other, m.id, is_up=True)
         if m.node is not None:
+            m.db_wanted, m.net_wanted = m.node.db_wanted, m.node.net_wanted
+            self.net_lane(m)
+            self.lane(m)
             self.feed(m, ev.Ticked(now))
 
     def link(self, m: Machine, party: str, *, is_up: bool, was_reset: bool = False) -> None:

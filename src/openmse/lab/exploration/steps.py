@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from openmse.ha import events as ev
+from openmse.ha.local import Address
 from openmse.ha.messages import DATAGRAMS, Message
 from openmse.ha.values import MILLISECOND, Instant
 from openmse.lab.exploration.observer import History
@@ -209,6 +210,9 @@ class Steps(Site):
         for m in order:
             if m.runs:
                 self.feed(m, ev.Ticked(Instant(self.now)))
+                self.lane(m)  # lanes look again from time to time
+                if m.net.address is Address.CONFLICT and m.node is not None:
+                    self.net_lane(m)
             self.settle()
 
     def deliver(self, flight: Flight) -> None:

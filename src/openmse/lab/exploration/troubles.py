@@ -197,8 +197,10 @@ class Troubles:
         """A machine comes back with an empty disk: once a run."""
         if self.disk_losses <= 0:
             return
-        self.disk_losses -= 1
         m = self._any()
+        if not m.is_witness and not self.world.peer(m).data.is_complete:
+            return  # the last copy: nothing could bring it back
+        self.disk_losses -= 1
         self.world.power_off(m)
         self.world.lose_disk(m)
         self._later(lambda: self.world.power_on(m))
