@@ -61,7 +61,6 @@ async def open_party() -> AsyncIterator[Open]:
     yield make
     for party in parties:
         await party.mesh.close()
-    await asyncio.sleep(0.01)
 
 
 def group_of(site: Any, files: TlsFiles, **parties: tuple[Role, Address | None]) -> MeshGroup:
@@ -409,3 +408,31 @@ async def test_an_expired_certificate_still_links(site: Any, open_party: Open, u
     one.mesh.set_group(group_of(site, site.files("mse1"), mse2=(Role.NODE, two.mesh.address)))
     two.mesh.set_group(group_of(site, files, mse1=(Role.NODE, one.mesh.address)))
     await until(lambda: one.links and two.links)
+
+
+async def test_closing_ends_handshakes_under_way(site: Any, open_party: Open, until: Any) -> None:
+    """Nothing is left behind: an unclosed socket would fail this test."""
+    one, two = await open_party(), await open_party()
+    with socket.socket() as mute:
+        mute.bind(NOWHERE)
+        mute.listen()
+        one.mesh.set_group(group_of(site, site.files("mse1"), mse2=(Role.NODE, mute.getsockname())))
+        reader, writer = await asyncio.open_connection(*two.mesh.address)  # never says hello
+        await until(lambda: len(two.mesh._listener._handshakes) == 1)
+        dialer = one.mesh._groups["floor1"].parties["mse2"].dialer
+        assert dialer is not None
+        await until(lambda: dialer._attempt is not None)
+        await one.mesh.close()
+        await two.mesh.close()
+        assert await reader.read() == b""
+        writer.close()
+
+
+async def test_strangers_are_counted(site: Any, open_party: Open, until: Any) -> None:
+    one = await open_party()
+    reader, writer = await asyncio.open_connection(*one.mesh.address)
+    writer.write(b"GET / HTTP/1.1\r\n\r\n")
+    await until(lambda: one.mesh.counters["handshake_failed"] == 1)
+    assert not one.refusals  # a port scan is no news for people
+    writer.close()
+    del reader

@@ -1,6 +1,5 @@
 """A machine of the previous wire version and one of today's, over real links and datagrams."""
 
-import asyncio
 from typing import Any
 
 from openmse.ha.messages import DATAGRAMS, Accepted, Beat, Message, Prepare, Stamp, Standing
@@ -56,7 +55,6 @@ class Party:
     async def close(self) -> None:
         self.udp.close()
         await self.mesh.close()
-        await asyncio.sleep(0.01)
 
 
 async def test_they_understand_each_other_in_both_directions(site: Any, until: Any) -> None:

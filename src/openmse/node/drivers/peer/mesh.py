@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 from openmse.errors import PeerError
 from openmse.node.drivers.peer.dialer import Dialer
 from openmse.node.drivers.peer.link import Greeting, Link
+from openmse.node.drivers.peer.listener import Listener
 from openmse.node.drivers.peer.tls import (
     TlsFiles,
     client_context,
@@ -26,6 +27,7 @@ from openmse.node.drivers.peer.tls import (
 from openmse.pki.names import Identity, Role
 from openmse.sockets import Address, bind, open_socket
 
+CLOSE_TIMEOUT_S = 1.0
 _WILDCARDS = ("0.0.0.0", "::")
 
 
@@ -85,43 +87,48 @@ class TlsMesh:
         self._groups: dict[str, _Group] = {}
         self._servers: dict[str, ssl.SSLContext] = {}
         self._asked: WeakKeyDictionary[ssl.SSLContext, str] = WeakKeyDictionary()
+        self._connected: set[Link] = set()
         self._incoming: set[Link] = set()
-        self._server: asyncio.Server | None = None
+        self._listener: Listener | None = None
         self.counters: Counter[str] = Counter()
 
     @property
     def address(self) -> Address:
         """Where it listens; the port is the real one once open."""
-        if self._server is None or not self._server.sockets:
-            return self._bind
-        host, port = self._server.sockets[0].getsockname()[:2]
-        return host, port
+        return self._bind if self._listener is None else self._listener.address
 
     async def open(self) -> None:
         """Begin to listen; raises NetworkError."""
-        assert self._server is None
+        assert self._listener is None
         sock = open_socket(self._bind[0], socket.SOCK_STREAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bind(sock, self._bind, "The control link")
-        self._server = await asyncio.get_running_loop().create_server(
-            lambda: self._make_link(None),
-            sock=sock,
-            ssl=front_context(self._servers),
-            ssl_handshake_timeout=5.0,
-            ssl_shutdown_timeout=0.5,
-            backlog=512,
+        self._listener = Listener(
+            sock,
+            front_context(self._servers),
+            make_link=lambda: self._make_link(None),
+            on_failed=self._count,
         )
 
     async def close(self) -> None:
         """Close every link (the others see this process end) and stop listening."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        dialing = [
+            party.task
+            for group in self._groups.values()
+            for party in group.parties.values()
+            if party.task is not None
+        ]
         for group in list(self._groups):
             self.remove_group(group)
-        for link in list(self._incoming):
+        if self._listener is not None:
+            await self._listener.close()
+            self._listener = None
+        await asyncio.gather(*dialing, return_exceptions=True)
+        ending = [link.gone for link in self._connected]
+        for link in list(self._connected):
             link.close()
-        await asyncio.sleep(0)
+        if ending:
+            await asyncio.wait(ending, timeout=CLOSE_TIMEOUT_S)
 
     def set_group(self, wanted: MeshGroup) -> None:
         """Know a group, or know it anew: new certificates, parties or addresses.
@@ -237,6 +244,8 @@ class TlsMesh:
         )
 
     def _admit(self, link: Link, identity: Identity, expected: Identity | None) -> None:
+        self._connected.add(link)
+        link.gone.add_done_callback(lambda _: self._forget(link))
         if expected is not None:
             if identity != expected:
                 raise PeerError(
@@ -253,7 +262,10 @@ class TlsMesh:
                 "connect, but is not a party of that group here."
             )
         self._incoming.add(link)
-        link.gone.add_done_callback(lambda _: self._incoming.discard(link))
+
+    def _forget(self, link: Link) -> None:
+        self._connected.discard(link)
+        self._incoming.discard(link)
 
     def _ready(self, link: Link) -> None:
         identity = link.identity
@@ -287,6 +299,9 @@ class TlsMesh:
             self._on_link(identity.group, identity.id, False, was_reset)
             if was_reset and entry.dialer is not None:
                 entry.dialer.poke()
+
+    def _count(self, reason: str) -> None:
+        self.counters[reason] += 1
 
     def _refused(self, link: Link, error: PeerError) -> None:
         self.counters["refused"] += 1
