@@ -39,7 +39,8 @@ def _facts(s: Snapshot) -> Iterator[tuple[str, str]]:
     yield "address", _address(s)
     if s.peer is not None:
         yield "switchover", s.why_not.switchover or "possible now"
-        yield "failback", "" if s.role != "primary" else s.why_not.failback
+        is_away = r is not None and r.owner == s.node and r.owner != r.primary
+        yield "failback", s.why_not.failback if is_away else ""
         yield "in step", f"not yet: {s.why_not.sync}" if s.sync != "sync" and s.why_not.sync else ""
         yield "takeover", s.loss.sentence if s.loss is not None else ""
     pids = ", ".join(f"{name} {pid if pid else 'down'}" for name, pid in s.pids.items())

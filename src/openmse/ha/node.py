@@ -357,6 +357,15 @@ def _name_parties(n: Node) -> None:
         n.witness = Party(id=witness)
 
 
+def _drop_parties(n: Node, old: Config, new: Config) -> None:
+    """Who was a voter and is none any more is no party either; one that is yet to become a voter
+    was in neither config, and stays."""
+    if not peer_of(new, n.me) and peer_of(old, n.me) == n.peer.id:
+        n.peer = Party()
+    if not witness_of(new) and witness_of(old) == n.witness.id:
+        n.witness = Party()
+
+
 def _on_config(d: Draft) -> None:
     """A newer config is known chosen: drop what belonged to the old one, and say so."""
     n, old, new = d.n, d.before.record.known, d.n.record.known
@@ -364,6 +373,8 @@ def _on_config(d: Draft) -> None:
     n.config_seen = new.version
     n.gate_id = 0
     n.poll = None
+    if old is not None:
+        _drop_parties(n, old, new)
     d.note(
         "config_chosen",
         "info" if new.mode is Mode.SYNC else "warning",
@@ -452,6 +463,9 @@ def target_of(n: Node, found: Row, verdict: Verdict) -> Config:
     changed = facts.readmitted(n) if verdict is Verdict.VOTERS_CHANGED else None
     if changed is not None and n.pending is None:
         target = replace(target, voters=changed.voters)
+    if target.mode is Mode.SYNC and not witness_of(target):
+        # two voters alone are no majority of anything once one is gone (protocol §8)
+        target = replace(target, mode=Mode.PINNED)
     return target
 
 
