@@ -31,6 +31,7 @@ from openmse.node.drivers.kernel_lease import KernelLease, LeaseConfig, remove_o
 from openmse.node.drivers.store import Opened
 from openmse.node.group import GroupInfo
 from openmse.node.identity import keyring
+from openmse.node.renewal import Renewals
 from openmse.node.runtime.address_lane import AddressLane, AddressSettings
 from openmse.node.runtime.clock import now
 from openmse.node.runtime.core_runner import CoreRunner
@@ -169,6 +170,13 @@ class GroupRuntime:
         )
         self._spawn(self.address.run(), "address lane")
         self._spawn(self.database.run(), "database lane")
+        renewals = Renewals(
+            self.config,
+            group=lambda: self.group,
+            on_renewed=self._on_renewed,
+            on_failed=lambda error: self.note(Note("renewal_failed", "error", str(error))),
+        )
+        self._spawn(renewals.run(), "certificate renewal")
         await self.links.open(group, roots=ring.roots(group, me), files=ring.tls)
         self._use_etcd(group)
         with contextlib.suppress(TimeoutError):
@@ -229,6 +237,14 @@ class GroupRuntime:
             asyncio.get_running_loop().call_exception_handler(
                 {"message": f"the {task.get_name()} failed", "exception": error, "fatal": True}
             )
+
+    def _on_renewed(self, reason: str) -> None:
+        """Links and PostgreSQL take the renewed certificates; what is up stays up."""
+        assert self.group is not None
+        self.note(Note("certificates_renewed", "info", f"Certificates were renewed: {reason}"))
+        self.links.mesh.reload(self.group.group)
+        if self.database is not None:
+            self._spawn(self.database.reload(), "reload of PostgreSQL")
 
     # -- events in -------------------------------------------------------------------------
 
