@@ -191,7 +191,7 @@ def _owner_state(n: Node, config: Config) -> tuple[State, str]:
     if not n.is_admitted:
         return _not_admitted(n, config)
     if config.mode is Mode.PINNED:
-        return State.PINNED, _why_pinned(config)
+        return State.PINNED, _why_pinned(n, config)
     if not is_primary:
         return State.FAILOVER_ACTIVE, config.reason or "The secondary owns and serves."
     if config.mode is Mode.SYNC:
@@ -217,9 +217,11 @@ def _not_admitted(n: Node, config: Config) -> tuple[State, str]:
     return State.WAITING, "This node owns; clients wait until the data is proven complete."
 
 
-def _why_pinned(config: Config) -> str:
+def _why_pinned(n: Node, config: Config) -> str:
     if not witness_of(config):
         return "The pair has no witness: there is no automatic takeover."
+    if is_heard(n, n.witness):
+        return "The witness was lost; once it has answered for 10 s, takeovers are automatic again."
     return "The witness is lost: there is no automatic takeover until it is back."
 
 
@@ -231,7 +233,7 @@ def _peer_state(n: Node, config: Config) -> tuple[State, str]:
             "--force' shows what going on without it would lose."
         )
     if config.mode is Mode.PINNED:
-        return State.PINNED, _why_pinned(config)
+        return State.PINNED, _why_pinned(n, config)
     if is_configured_primary(n, config):
         return State.TERMINATED, f"{config.owner} owns; this node {_following(n)}."
     if config.mode is Mode.SYNC and is_standby_following(n) and is_heard_owner:

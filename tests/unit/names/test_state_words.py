@@ -145,9 +145,15 @@ SITUATIONS: list[tuple[str, Node, State, str]] = [
     ),
     (
         "the witness is lost",
-        node("mse1", config(Mode.PINNED), lease_until=FOREVER),
+        node("mse1", config(Mode.PINNED), witness=replace(SILENT, id="witness")),
         State.PINNED,
         "The witness is lost: there is no automatic takeover",
+    ),
+    (
+        "the witness is back",
+        node("mse1", config(Mode.PINNED), lease_until=FOREVER),
+        State.PINNED,
+        "answered for 10 s",
     ),
     ("no witness", node("mse2", config(Mode.PINNED, voters=TWO)), State.PINNED, "no witness"),
     (
