@@ -71,6 +71,9 @@ class Link(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        if self._is_closed_here:
+            self._transport.abort()
+            return
         tune(transport.get_extra_info("socket"))
         try:
             identity = peer_identity(transport.get_extra_info("ssl_object"))
@@ -109,9 +112,13 @@ class Link(asyncio.Protocol):
         return True
 
     def close(self) -> None:
-        """End the connection now, without waiting for the other side."""
-        self._is_closed_here = True
-        if self._transport is not None:
+        """End the connection now, without waiting for the other side. More than once is once.
+
+        A TLS transport forgets what it stands for once it is closed; aborting it again would raise
+        (CPython 3.11, sslproto.py).
+        """
+        is_first, self._is_closed_here = not self._is_closed_here, True
+        if self._transport is not None and is_first and not self.gone.done():
             self._transport.abort()
 
     @property
