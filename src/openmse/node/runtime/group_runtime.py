@@ -131,6 +131,7 @@ class GroupRuntime:
         )
         self.runner.on_step = self._after_step
         self.runner.start(self)
+        self.links.tell_up()
 
     async def stop(self) -> None:
         """End this life; PostgreSQL, the address and the lease stay as they are."""

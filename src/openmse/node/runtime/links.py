@@ -38,6 +38,7 @@ class Links:
         self.on_peer_up: Callable[[], None] | None = None
         """Called when a link to the other node came up."""
         self._peer = ""
+        self._parties: tuple[str, ...] = ()
         self._spoken = Spoken()
         self._on_refused = on_refused
         host, ports = config.node.host, config.ports
@@ -64,10 +65,17 @@ class Links:
         if witness is not None and witness.kind == "console":
             datagrams[witness.name] = (roots[witness.name], (witness.address, witness.udp_port))
             parties[witness.name] = (Role.WITNESS, (witness.address, witness.tls_port))
+        self._parties = tuple(parties)
         self.udp.set_group(group.group, self._me, datagrams)
         self.udp.open()
         await self.mesh.open()
         self.mesh.set_group(MeshGroup(group=group.group, files=files, parties=parties))
+
+    def tell_up(self) -> None:
+        """Tell the core of links that came up before it ran: nobody else would, ever."""
+        for party in self._parties:
+            if self.mesh.is_up(self._group, party):
+                self._post(LinkChanged(now(), party, True, False))
 
     async def close(self) -> None:
         """Hang up: the others see at once that this process is gone."""
