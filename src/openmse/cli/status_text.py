@@ -38,11 +38,13 @@ def _facts(s: Snapshot) -> Iterator[tuple[str, str]]:
     yield "database", _database(s.database)
     yield "address", _address(s)
     if s.peer is not None:
-        yield "switchover", s.why_not.switchover or "possible now"
+        if s.role == "primary":
+            yield "switchover", s.why_not.switchover or "possible now"
         is_away = r is not None and r.owner == s.node and r.owner != r.primary
         yield "failback", s.why_not.failback if is_away else ""
         yield "in step", f"not yet: {s.why_not.sync}" if s.sync != "sync" and s.why_not.sync else ""
-        yield "takeover", s.loss.sentence if s.loss is not None else ""
+        is_lost = s.loss is not None and not s.peer.is_heard
+        yield "takeover", s.loss.sentence if s.loss is not None and is_lost else ""
     pids = ", ".join(f"{name} {pid if pid else 'down'}" for name, pid in s.pids.items())
     yield "processes", pids
 

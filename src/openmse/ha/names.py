@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from openmse.ha import facts
 from openmse.ha.draft import is_owner, needs_lease, since, timing_of
 from openmse.ha.local import Address, DbProcess, Receiver
 from openmse.ha.state import Node, OperationKind, Party
@@ -140,10 +141,8 @@ def health(n: Node) -> Health:
 
 
 def _operation(n: Node) -> str:
-    if n.operation is not None:
+    if n.operation is not None and not _is_only_asking(n):
         return n.operation.kind.value
-    if n.poll is not None and n.poll.is_yes:
-        return OperationKind.TAKEOVER.value
     return "rebuild" if n.db.progress_percent >= 0 else "none"
 
 
@@ -178,10 +177,15 @@ def _moving(n: Node, config: Config) -> tuple[State, str] | None:
         is_back = is_configured_primary(n, config)
         word = State.FAILBACK_ACTIVE if is_back else State.FAILOVER_INVOKED
         return word, "The other node is handing over to this one."
-    is_taking = operation is not None and operation.kind is OperationKind.TAKEOVER
-    if is_taking or (n.poll is not None and n.poll.is_yes):
+    if operation is not None and not _is_only_asking(n):
         return State.FAILOVER_INVOKED, "This node is taking over."
     return None
+
+
+def _is_only_asking(n: Node) -> bool:
+    """Whether a takeover has not begun: the witness is still being asked, perhaps for ever."""
+    is_takeover = n.operation is not None and n.operation.kind is OperationKind.TAKEOVER
+    return is_takeover and not is_owner(n) and (n.poll is None or not n.poll.is_yes)
 
 
 def _owner_state(n: Node, config: Config) -> tuple[State, str]:
@@ -239,7 +243,8 @@ def _peer_state(n: Node, config: Config) -> tuple[State, str]:
     if config.mode is Mode.SYNC and is_standby_following(n) and is_heard_owner:
         return State.SECONDARY_ACTIVE, "The pair is in step; either node may own next."
     if not is_heard_owner:
-        return State.SECONDARY_ALONE, f"{config.owner} owns, but is not heard."
+        why = facts.why_no_takeover(n) or "The witness is being asked for its vote."
+        return State.SECONDARY_ALONE, f"{config.owner} owns, but is not heard. {why}"
     return State.SECONDARY_ALONE, f"{config.owner} owns; this node {_following(n)}."
 
 

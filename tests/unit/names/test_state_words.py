@@ -91,15 +91,26 @@ SITUATIONS: list[tuple[str, Node, State, str]] = [
     ),
     (
         "taking over",
-        node("mse2", config(Mode.SYNC), poll=Poll(1, (1, 3), is_yes=True)),
+        node(
+            "mse2",
+            config(Mode.SYNC),
+            poll=Poll(1, (1, 3), is_yes=True),
+            operation=operation(OperationKind.TAKEOVER),
+        ),
         State.FAILOVER_INVOKED,
         "taking over",
     ),
     (
         "asking whether it may take over is not taking over",
-        node("mse2", config(Mode.SYNC), poll=Poll(1, (1, 3)), peer=replace(SILENT, id="mse1")),
+        node(
+            "mse2",
+            config(Mode.SYNC),
+            poll=Poll(1, (1, 3)),
+            operation=operation(OperationKind.TAKEOVER),
+            peer=replace(SILENT, id="mse1"),
+        ),
         State.SECONDARY_ALONE,
-        "not heard",
+        "not heard. The witness is being asked",
     ),
     (
         "handing over to the secondary",

@@ -52,6 +52,14 @@ def _local(n: Node) -> Iterator[Alarm]:
             "this node does not take it.",
             "Find the machine with that link-layer address and remove the address from it.",
         )
+    if n.net.address is Address.HELD and n.net.conflict_with:
+        yield Alarm(
+            "address_contested",
+            "warning",
+            f"Another machine ({n.net.conflict_with}) claims the virtual IP, which this node holds "
+            "and announces against it; clients may reach the wrong one meanwhile.",
+            "Find the machine with that link-layer address and remove the address from it.",
+        )
     if is_owner(n) and n.is_halted:
         yield Alarm(
             "lease_lost",
@@ -101,7 +109,8 @@ def _group(n: Node, config: Config) -> Iterator[Alarm]:
             "Maintenance is on: nobody takes over.",
             "'mse ha maintenance off' when the work is done.",
         )
-    if config.settings.boot_alone is BootAlone.ASK and config.term > 0:
+    has_seen_it = n.peer.version[0] >= config.term
+    if config.settings.boot_alone is BootAlone.ASK and config.term > 1 and not has_seen_it:
         yield Alarm(
             "forced_term",
             "warning",
