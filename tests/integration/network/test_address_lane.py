@@ -149,6 +149,46 @@ async def test_two_that_probe_at_once_do_not_both_take_it(lan: Lan) -> None:
         await node.wait_address(Address.CONFLICT, 0.3)
 
 
+@each_family
+async def test_a_rival_is_shown_and_the_neighbours_are_set_right(lan: Lan, address: str) -> None:
+    """As after the resume of a machine that was paused while it held the address."""
+    with lan.listener("a", PORT):
+        async with running(lan, addresses=(address,)) as node:
+            node.lease.arm_forever()
+            node.want(address=True, admit=True)
+            await node.wait_address(Address.HELD)
+            lan.connect("c", address, PORT, timeout=1).close()
+            with lan.open_socket("b", socket.AF_PACKET, socket.SOCK_RAW, 0) as rival:
+                rival.bind(("eth0", 0))
+                for frame in frames.announcements(
+                    frames.ipaddress.ip_address(address), rival.getsockname()[4]
+                ):
+                    rival.send(frame)
+            await node.wait_view(lambda view: view.conflict_with == lan.mac("b"), 1)
+            assert node.lane.view.address is Address.HELD
+            lan.connect("c", address, PORT, timeout=1).close()
+            assert lan.mac("a") in lan.ip("c", "neigh", "show", address)
+
+
+async def test_without_a_lease_nothing_is_said_against_a_rival(lan: Lan) -> None:
+    ear = Ear(lan)
+    async with running(lan, addresses=(VIP4,)) as node:
+        node.lease.arm_forever()
+        node.want(address=True)
+        await node.wait_address(Address.HELD)
+        node.lease.disarm()
+        await asyncio.sleep(0.05)
+        ear.heard()
+        with lan.open_socket("b", socket.AF_PACKET, socket.SOCK_RAW, 0) as rival:
+            rival.bind(("eth0", 0))
+            address = frames.ipaddress.ip_address(VIP4)
+            (request, _) = frames.announcements(address, rival.getsockname()[4])
+            rival.send(request)
+        await asyncio.sleep(0.2)
+        assert ear.heard() == [f"claim {VIP4}"], "the rival's own, and no answer"
+    ear.close()
+
+
 async def test_given_up_in_the_middle_of_the_probe(lan: Lan) -> None:
     async with running(lan) as node:
         node.want(address=True)

@@ -60,7 +60,8 @@ def _sums_to_zero(frame: bytes) -> bool:
 
 @pytest.mark.parametrize("address", [V4, V6])
 def test_probes_and_announcements_are_claims(address: frames.Ip) -> None:
-    for frame in (frames.probe(address, OTHER), *frames.announcements(address, OTHER)):
+    assert frames.claim(frames.probe(address, OTHER)) == frames.Claim(address, OTHER, True)
+    for frame in frames.announcements(address, OTHER):
         assert frames.claim(frame) == frames.Claim(address, OTHER)
 
 

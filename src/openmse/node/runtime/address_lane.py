@@ -4,7 +4,9 @@ Level-triggered: it compares what is wanted with what the kernel shows at the st
 step, at each notice of the kernel, and once a second. So an address that something removes is
 back at once, and a firewall reload that takes the kernel lease's tables away is mended.
 Before an address is taken the link is asked for 100 ms; who answers is a conflict, nothing is
-served, and it is tried again each second. Arming the lease is not done here.
+served, and it is tried again each second. Who claims the address while it is held here (a machine
+whose clock stood still, say) has misled the neighbours: it is announced anew, and shown.
+Arming the lease is not done here.
 """
 
 import asyncio
@@ -22,7 +24,10 @@ _RETRY_NS = 100 * MILLISECOND
 """After a refusal by the kernel (the interface is down, say)."""
 _LEASE_POLL_NS = 20 * MILLISECOND
 """How soon an announcement that waits for the lease looks again."""
-_NEVER = Instant(2**62)
+_RIVAL_SHOWN_NS = 10 * SECOND
+"""How long a rival is shown after its last claim."""
+_DEFEND_EVERY_NS = 1 * SECOND
+"""Announcements against a rival are not more frequent than this (RFC 5227 §2.4)."""
 
 
 class AddressSettings(Struct, frozen=True):
@@ -61,6 +66,9 @@ class AddressLane:
         self._announce_at: list[Instant] = []
         self._not_before = Instant(0)
         self._is_ours = False
+        self._rival = ""
+        self._rival_until = Instant(0)
+        self._defended_at = Instant(0)
         self.failure = ""
         """A sentence for the operator while the kernel refuses something; '' otherwise."""
 
@@ -136,6 +144,8 @@ class AddressLane:
     async def _give_up(self) -> None:
         self._is_ours = False
         self._announce_at = []
+        self._rival_until = Instant(0)
+        self._driver.unwatch_rivals()
         await self._driver.remove()
         self._show(Address.ABSENT)
 
@@ -151,10 +161,25 @@ class AddressLane:
 
     def _take_over_held(self) -> None:
         self._is_ours = True
-        now = self._clock()
-        self._announce_at = [Instant(now + after) for after in self._settings.announce_after_ns]
+        self._plan_announcements()
         self._announce_due()
         self._show(Address.HELD)
+        self._driver.watch_rivals(self._on_rival)
+
+    def _plan_announcements(self) -> None:
+        now = self._clock()
+        self._announce_at = [Instant(now + after) for after in self._settings.announce_after_ns]
+
+    def _on_rival(self, mac: str) -> None:
+        """Somebody else claims the address; if we rightly hold it, say so again."""
+        now = self._clock()
+        if not self._is_ours or not self._lease.is_live():
+            return
+        self._rival, self._rival_until = mac, Instant(now + _RIVAL_SHOWN_NS)
+        if now >= self._defended_at + _DEFEND_EVERY_NS:
+            self._defended_at = now
+            self._plan_announcements()
+        self._wake.set()
 
     async def _is_free(self) -> bool:
         """Ask the link; on a conflict show it and plan the next attempt."""
@@ -196,6 +221,8 @@ class AddressLane:
         """Report a view if it differs from the last; ``address`` None keeps that part."""
         if address is None:
             address, rival = self._view.address, self._view.conflict_with
+        if address is Address.HELD:
+            rival = self._rival if self._clock() < self._rival_until else ""
         admits = address is Address.HELD and not self._lease.is_held
         view = NetView(address=address, admits=admits, conflict_with=rival)
         if view != self._view:

@@ -18,7 +18,7 @@ from msgspec import Struct
 from openmse.errors import ConfigError, NetworkError
 from openmse.node.drivers.virtual_ip import link
 from openmse.node.drivers.virtual_ip.addresses import Addresses, ChangeMonitor
-from openmse.node.drivers.virtual_ip.frames import Ip
+from openmse.node.drivers.virtual_ip.frames import Claim, Ip, mac_text
 
 T = TypeVar("T")
 
@@ -39,6 +39,7 @@ class VirtualIp:
         self._addresses = _parsed(config.addresses)
         self._table = Addresses()
         self._monitor: ChangeMonitor | None = None
+        self._rivals: link.ClaimWatch | None = None
         nice = os.getpriority(os.PRIO_PROCESS, 0)
         self._thread = ThreadPoolExecutor(
             max_workers=1,
@@ -49,7 +50,8 @@ class VirtualIp:
 
     def close(self) -> None:
         """Give back sockets and thread; a held address stays, for the next process to adopt."""
-        self.unwatch()
+        if self._monitor is not None:
+            self.unwatch()
         self._thread.shutdown(wait=True)
         self._table.close()
 
@@ -69,6 +71,7 @@ class VirtualIp:
             asyncio.get_running_loop().remove_reader(self._monitor)
             self._monitor.close()
             self._monitor = None
+        self.unwatch_rivals()
 
     async def add(self, valid_lft_s: int | None = None) -> None:
         """Add all addresses; those that are there already stay. Raises: NetworkError."""
@@ -96,6 +99,26 @@ class VirtualIp:
         Raises: NetworkError.
         """
         return await link.wait_claimed(self._interface, self._addresses, wait_s)
+
+    def watch_rivals(self, on_rival: Callable[[str], None]) -> None:
+        """Call ``on_rival`` with the MAC of whoever claims one of the addresses from now on.
+
+        A machine that only asks does not count: the kernel answers it. Replaces an earlier watch.
+        Raises: NetworkError.
+        """
+        self.unwatch_rivals()
+
+        def take(claim: Claim) -> None:
+            if not claim.is_probe:
+                on_rival(mac_text(claim.mac))
+
+        self._rivals = link.ClaimWatch(self._interface, self._addresses, take)
+
+    def unwatch_rivals(self) -> None:
+        """Stop watching for rivals."""
+        if self._rivals is not None:
+            self._rivals.close()
+            self._rivals = None
 
     def announce(self) -> None:
         """Send one round of announcements; never waits. Raises: NetworkError."""

@@ -27,6 +27,8 @@ class Claim(Struct, frozen=True):
 
     address: Ip
     mac: bytes
+    is_probe: bool = False
+    """Only asks whether anybody has it (RFC 5227 probe, duplicate address detection)."""
 
 
 def mac_text(mac: bytes) -> str:
@@ -97,7 +99,7 @@ def _arp_claim(frame: bytes) -> Claim | None:
     if sender != b"\0" * 4:
         return Claim(ipaddress.IPv4Address(sender), mac)
     if operation == _ARP_REQUEST:
-        return Claim(ipaddress.IPv4Address(target), mac)
+        return Claim(ipaddress.IPv4Address(target), mac, is_probe=True)
     return None
 
 
@@ -108,7 +110,7 @@ def _neighbour_claim(frame: bytes) -> Claim | None:
     target = ipaddress.IPv6Address(frame[62:78])
     is_probe = kind == _SOLICIT and source == b"\0" * 16
     if kind == _ADVERT or is_probe:
-        return Claim(target, frame[6:12])
+        return Claim(target, frame[6:12], is_probe)
     return None
 
 

@@ -10,17 +10,21 @@ import ipaddress
 import socket
 import struct
 import time
+from collections.abc import Callable
 
 from openmse.errors import NetworkError
 from openmse.node.drivers.virtual_ip import frames
-from openmse.node.drivers.virtual_ip.frames import Ip
+from openmse.node.drivers.virtual_ip.frames import Claim, Ip
 
+_Step = tuple[int, int, int, int]
 _PROBES = 3
 """Sent evenly over the wait, so that one lost frame does not hide a conflict."""
 _SO_ATTACH_FILTER = 26
 _SOL_PACKET, _ADD_MEMBERSHIP, _MULTICAST = 263, 1, 0
+_READS_PER_CALL_MAX = 64
+"""A bound, so that a flood of claims cannot keep the loop from a heartbeat."""
 # Only ICMPv6 types 135 and 136, so that the probe does not read all IPv6 traffic (classic BPF).
-_NEIGHBOUR_FILTER = (
+_NEIGHBOUR_FILTER: tuple[_Step, ...] = (
     (0x30, 0, 0, 20),
     (0x15, 0, 4, 58),
     (0x30, 0, 0, 54),
@@ -46,72 +50,83 @@ async def wait_claimed(interface: str, addresses: tuple[Ip, ...], wait_s: float)
     RFC 5227 in a shorter form: three probes, and a rival probe counts as a claim.
     Raises: NetworkError if the link cannot be used.
     """
-    loop = asyncio.get_running_loop()
-    found: asyncio.Future[str] = loop.create_future()
-    with _Listener(interface, addresses) as listener:
-        for sock in listener.sockets:
-            loop.add_reader(sock, listener.read, sock, found)
-        try:
-            ends_at = time.monotonic() + wait_s
-            for left in range(_PROBES, 0, -1):
-                listener.send_probes()
-                pause = max(0.0, (ends_at - time.monotonic()) / left)
-                await asyncio.wait({found}, timeout=pause)
-                if found.done():
-                    return found.result()
-            return ""
-        finally:
-            for sock in listener.sockets:
-                loop.remove_reader(sock)
+    found: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def take(claim: Claim) -> None:
+        if not found.done():
+            found.set_result(frames.mac_text(claim.mac))
+
+    watch = ClaimWatch(interface, addresses, take)
+    try:
+        ends_at = time.monotonic() + wait_s
+        for left in range(_PROBES, 0, -1):
+            watch.send_probes()
+            pause = max(0.0, (ends_at - time.monotonic()) / left)
+            await asyncio.wait({found}, timeout=pause)
+            if found.done():
+                return found.result()
+        return ""
+    finally:
+        watch.close()
 
 
-class _Listener:
-    """The sockets of one probe."""
+class ClaimWatch:
+    """Calls back, in the running loop, for each claim that another machine makes."""
 
-    def __init__(self, interface: str, addresses: tuple[Ip, ...]) -> None:
+    def __init__(
+        self, interface: str, addresses: tuple[Ip, ...], on_claim: Callable[[Claim], None]
+    ) -> None:
+        """Start to listen. Raises: NetworkError if the link cannot be used."""
         self._interface = interface
         self._addresses = addresses
-        self.sockets: list[socket.socket] = []
-
-    def __enter__(self) -> "_Listener":
+        self._on_claim = on_claim
+        self._sockets: list[socket.socket] = []
         try:
-            if any(a.version == 4 for a in self._addresses):
-                self.sockets.append(_packet_socket(self._interface, frames.ETH_ARP))
-            six = [a for a in self._addresses if isinstance(a, ipaddress.IPv6Address)]
-            if six:
-                sock = _packet_socket(self._interface, frames.ETH_IPV6)
-                self.sockets.append(sock)
-                _attach_filter(sock)
-                for address in six:
-                    _join(sock, self._interface, address)
-            self._mac = _mac(self.sockets[0])
+            self._open()
         except BaseException:
-            self.__exit__()
+            self.close()
             raise
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        for sock in self.sockets:
+    def _open(self) -> None:
+        four = [a for a in self._addresses if isinstance(a, ipaddress.IPv4Address)]
+        six = [a for a in self._addresses if isinstance(a, ipaddress.IPv6Address)]
+        if four:
+            self._sockets.append(_packet_socket(self._interface, frames.ETH_ARP))
+            _attach_filter(self._sockets[-1], _arp_filter(four))
+        if six:
+            self._sockets.append(_packet_socket(self._interface, frames.ETH_IPV6))
+            _attach_filter(self._sockets[-1], _NEIGHBOUR_FILTER)
+            for address in six:
+                _join(self._sockets[-1], self._interface, address)
+        loop = asyncio.get_running_loop()
+        for sock in self._sockets:
+            loop.add_reader(sock, self._read, sock)
+
+    def close(self) -> None:
+        """Stop listening."""
+        loop = asyncio.get_running_loop()
+        for sock in self._sockets:
+            loop.remove_reader(sock)
             sock.close()
+        self._sockets = []
 
     def send_probes(self) -> None:
+        """Ask once for each address. Raises: NetworkError."""
+        sender = self._sockets[0]
         for address in self._addresses:
-            _send(self.sockets[0], self._interface, frames.probe(address, self._mac))
+            _send(sender, self._interface, frames.probe(address, _mac(sender)))
 
-    def read(self, sock: socket.socket, found: "asyncio.Future[str]") -> None:
-        """Take what has arrived; resolve ``found`` at the first claim by somebody else."""
-        while True:
+    def _read(self, sock: socket.socket) -> None:
+        for _ in range(_READS_PER_CALL_MAX):
             try:
                 frame = sock.recv(2048)
-            except (BlockingIOError, InterruptedError):
-                return
             except OSError:
-                return  # the link went down: the next probe says so
+                return  # nothing more; or the link went down, which the next probe says
             claim = frames.claim(frame)
-            if claim is None or claim.address not in self._addresses or claim.mac == self._mac:
+            if claim is None or claim.address not in self._addresses:
                 continue
-            if not found.done():
-                found.set_result(frames.mac_text(claim.mac))
+            if claim.mac != _mac(sock):
+                self._on_claim(claim)
 
 
 def _packet_socket(interface: str, protocol: int) -> socket.socket:
@@ -143,9 +158,24 @@ def _send(sock: socket.socket, interface: str, frame: bytes) -> None:
         raise _unusable(interface, error) from error
 
 
-def _attach_filter(sock: socket.socket) -> None:
-    code = array.array("B", b"".join(struct.pack("=HBBI", *step) for step in _NEIGHBOUR_FILTER))
-    program = struct.pack("HP", len(_NEIGHBOUR_FILTER), code.buffer_info()[0])
+def _arp_filter(addresses: list[ipaddress.IPv4Address]) -> tuple[_Step, ...]:
+    """Only ARP whose sender is one of ``addresses``, or that probes for one (classic BPF)."""
+    count = len(addresses)
+    accept = 2 * count + 4
+    steps: list[_Step] = [(0x20, 0, 0, 28)]
+    for address in addresses:
+        steps.append((0x15, accept - len(steps) - 1, 0, int(address)))
+    steps.append((0x15, 0, count + 1, 0))
+    steps.append((0x20, 0, 0, 38))
+    for address in addresses:
+        steps.append((0x15, accept - len(steps) - 1, 0, int(address)))
+    steps += [(0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFF)]
+    return tuple(steps)
+
+
+def _attach_filter(sock: socket.socket, steps: tuple[_Step, ...]) -> None:
+    code = array.array("B", b"".join(struct.pack("=HBBI", *step) for step in steps))
+    program = struct.pack("HP", len(steps), code.buffer_info()[0])
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
 
