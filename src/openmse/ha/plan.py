@@ -69,7 +69,7 @@ def _confirm_alone(d: Draft) -> None:
     """Boot of an owner that needs nobody: it serves once the others know nothing newer, or after
     20 s without an answer, or when told (protocol §6)."""
     n, known = d.n, d.n.record.known
-    if n.alone_confirmed or known is None or known.owner != n.me:
+    if n.alone_confirmed or known is None or not is_owner(n):
         return
     if known.mode is Mode.SYNC:
         n.alone_confirmed = True  # the lease is what it waits for

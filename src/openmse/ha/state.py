@@ -159,8 +159,8 @@ class Node(Struct):
     is_fresh: bool = False
     """PostgreSQL was promoted in this run: everything it has, the old owner has too."""
     yields_until: Instant = Instant(0)
-    """A halted owner leaves the next lease to the other node before this: its takeover is on its way,
-    or about to be, and quicker than a restart here."""
+    """A halted owner leaves the next lease to the other node before this: its takeover is on its
+    way, or about to be, and quicker than a restart here."""
     barrier_id: int = 0
     gate_id: int = 0
     """The barrier of the sync gate under way; 0 while there is none."""
