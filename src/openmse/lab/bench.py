@@ -71,7 +71,8 @@ class Bench:
             agenda = self._missing(wait_s)
             if not agenda:
                 continue
-            with opened(f"{options.name}-{wait_s:g}".replace(".", "-"), wait_s, self.say) as lab:
+            name = f"{options.name}-{wait_s:g}".replace(".", "-")
+            with opened(name, wait_s, self.say, options.diagnostics) as lab:
                 for event, repetition in agenda:
                     if until is not None and time.monotonic() > until:
                         self.say("time is up; run it again to go on")

@@ -8,7 +8,7 @@ violation ("wedged"). Results are appended to a file and resumed on the same ver
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from openmse.errors import DriverError, MseError, UsageError
 from openmse.lab import client, judgement, records
 from openmse.lab.campaign_faults import Doer, mend
 from openmse.lab.campaign_plan import Plan, Step, draw
-from openmse.lab.diagnostics import collect
+from openmse.lab.diagnostics import collect, up_or_explain
 from openmse.lab.laboratory import Laboratory, Wanted
 from openmse.lab.ledger import now_ns
 from openmse.lab.outage import longest_gap, percentile
@@ -91,7 +91,7 @@ class Campaign:
             self.say(f"{len(done)} runs of this version are in {self.options.results} already")
         until = time.monotonic() + self.options.minutes * 60 if self.options.minutes else None
         while pending:
-            with opened(self.options.name, self.options.failover_wait_s, self.say) as laboratory:
+            with self._opened() as laboratory:
                 is_usable = True
                 while pending and is_usable:
                     if until is not None and time.monotonic() > until:
@@ -101,6 +101,10 @@ class Campaign:
                     if result.violations and not self.options.is_kept_going:
                         return self.results
         return self.results
+
+    def _opened(self) -> AbstractContextManager[Laboratory]:
+        options = self.options
+        return opened(options.name, options.failover_wait_s, self.say, options.diagnostics)
 
     def _earlier(self) -> list[RunResult]:
         options = self.options
@@ -221,12 +225,13 @@ class _Run:
 
 
 @contextmanager
-def opened(name: str, failover_wait_s: float, say: Say) -> Iterator[Laboratory]:
+def opened(name: str, failover_wait_s: float, say: Say, diagnostics: Path) -> Iterator[Laboratory]:
     """The laboratory ``name`` if it is up (it stays), else one that lives as long as the block."""
     try:
         laboratory = Laboratory.open(name)
     except UsageError:
-        laboratory = Laboratory.up(name, Wanted(failover_wait_s=failover_wait_s), say)
+        wanted = Wanted(failover_wait_s=failover_wait_s)
+        laboratory = up_or_explain(name, wanted, say, diagnostics / "set-up")
         try:
             yield laboratory
         finally:

@@ -17,7 +17,7 @@ import msgspec
 
 from openmse.errors import DriverError, MseError
 from openmse.lab import client, judgement, records, report
-from openmse.lab.diagnostics import collect
+from openmse.lab.diagnostics import collect, up_or_explain
 from openmse.lab.exercises import CATALOGUE, Exercise
 from openmse.lab.judgement import Judgement
 from openmse.lab.laboratory import Laboratory, Wanted
@@ -110,7 +110,7 @@ def run(options: DemoOptions, screen: Screen) -> Story:
     """
     wanted = Wanted(failover_wait_s=options.failover_wait_s)
     with _ends_in_order():
-        laboratory = Laboratory.up(options.name, wanted, screen.setting_up)
+        laboratory = up_or_explain(options.name, wanted, screen.setting_up, options.diagnostics)
         try:
             return _perform(laboratory, options, screen)
         finally:

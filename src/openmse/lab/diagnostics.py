@@ -3,10 +3,12 @@
 import json
 import shutil
 import subprocess
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from openmse.errors import MseError
-from openmse.lab.laboratory import Laboratory
+from openmse.lab.laboratory import Laboratory, Progress, Wanted
 from openmse.lab.topology import Kind
 from openmse.lab.workload import Workload
 
@@ -21,6 +23,29 @@ COMMANDS = {
 }
 KEPT = ("/var/lib/openmse", "/var/log/openmse")
 LOG_BYTES = 20 * 1024**2
+
+
+def up_or_explain(name: str, wanted: Wanted, say: Progress, directory: Path) -> Laboratory:
+    """Build a laboratory; one that does not come up is removed, its diagnostics are kept.
+
+    Raises: MseError.
+    """
+    is_there = False
+    try:
+        Laboratory.open(name)
+        is_there = True
+    except MseError:
+        pass
+    try:
+        return Laboratory.up(name, replace(wanted, is_kept_on_failure=True), say)
+    except BaseException as error:
+        if not is_there:
+            with suppress(MseError):
+                failed = Laboratory.open(name)
+                if isinstance(error, MseError):
+                    collect(failed, None, directory)
+                failed.down()
+        raise
 
 
 def collect(laboratory: Laboratory, load: Workload | None, directory: Path) -> Path:
