@@ -12,6 +12,9 @@ from openmse.guard.feed import Feed, from_fields
 
 _NAME = "guard.json"
 _IN_MEMORY = ("tmpfs", "ramfs")
+_SAVE_EVERY_NS = 200_000_000
+"""Feeds that differ in nothing but their deadline are kept this often: a deadline that is a little
+old errs on the safe side, and a guard at rest costs nothing."""
 
 
 def is_in_memory(path: str) -> bool:
@@ -34,6 +37,15 @@ class Memory:
         self.is_kept = is_in_memory(run_dir)
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             self._boot = file.read().strip()
+        self._saved: list[Feed] = []
+        self._saved_at = 0
+
+    def note(self, feeds: dict[str, Feed], restarts: int, now: int) -> None:
+        """Keep what has come, if it is worth it yet."""
+        timeless = [feed._replace(deadline_ns=None) for feed in feeds.values()]
+        if timeless != self._saved or now >= self._saved_at + _SAVE_EVERY_NS:
+            self._saved, self._saved_at = timeless, now
+            self.save(feeds, restarts)
 
     def save(self, feeds: dict[str, Feed], restarts: int) -> None:
         """Replace what is kept."""

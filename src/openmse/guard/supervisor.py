@@ -228,7 +228,7 @@ class Supervisor:
                 self._feeds = feeds_format.updated(self._feeds, feed)
                 is_changed |= bool(feed.mode)
         if is_changed:
-            self._memory.save(self._feeds, self._restarts)
+            self._memory.note(self._feeds, self._restarts, boottime())
 
     def _is_from_monitor(self, feed: Feed) -> bool:
         """Whether the running health monitor sent it, and not one that is dead by now."""

@@ -329,7 +329,8 @@ def test_a_new_guard_keeps_the_promise_of_one_already_frozen(machine: Machine) -
     deadline = machine.last_deadline
     machine.guard()
     wait_until(lambda: not is_alive(postmaster), 4, "the end of PostgreSQL")
-    assert -5 * MS < boottime() - deadline < 700 * MS
+    # It may remember a deadline up to 200 ms older than the last; its patience comes on top.
+    assert -210 * MS < boottime() - deadline < 700 * MS
     machine.wait_monitor(2)
 
 
