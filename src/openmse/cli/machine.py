@@ -45,7 +45,7 @@ def places(ctx: click.Context) -> Places:
     return Places(Path(section.state_dir), Path(section.run_dir))
 
 
-_PATHS = ("state_dir", "run_dir", "log_dir")
+_PATHS = ("state_dir", "run_dir")
 
 
 def connect(ctx: click.Context) -> ControlClient:

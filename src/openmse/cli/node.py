@@ -1,7 +1,6 @@
 """``mse node``: prepare this machine, and stop its daemon on purpose."""
 
 import os
-from pathlib import Path
 
 import click
 
@@ -41,18 +40,17 @@ def init(ctx: click.Context, pairing_password_file: str) -> None:
     secret = ""
     if config.node.role is Role.SECONDARY or pairing_password_file:
         secret = password(pairing_password_file, "Pairing password", confirm=True)
-    prepare(config, places)
+    prepare(places)
     if secret and config.node.role is Role.SECONDARY:
         PairingStore(places.pairing_password).set_password(secret)
     click.echo(_next(config))
 
 
-def prepare(config: NodeConfig, places: Places) -> None:
+def prepare(places: Places) -> None:
     """Make the directories with their modes; raises StateError."""
     wanted = [
         (places.state_dir, 0o755),  # the database below it belongs to another user
         (places.run_dir, 0o755),
-        (Path(config.paths.log_dir), 0o755),
         (places.pki, 0o711),  # PostgreSQL's own copies of its files lie below it
         (places.journal, 0o750),
         (places.drills, 0o750),

@@ -2,7 +2,7 @@
 
 What belongs to the group ([group], [witness]) is only the seed: pairing writes it into the
 register and into ``group.json``, and from then on it is changed there (``mse ha settings``).
-Durations end in ``_s`` and are seconds, sizes end in ``_mb`` and are 10^6 bytes.
+Durations end in ``_s`` and are seconds, sizes end in ``_mib`` and are 2^20 bytes.
 """
 
 from enum import StrEnum
@@ -40,6 +40,13 @@ class WatchdogMode(StrEnum):
     """Used where the device exists."""
     REQUIRED = "required"
     """Without the device this node does not become an owner in SYNC."""
+
+
+class ClientAuth(StrEnum):
+    """How PostgreSQL's clients prove themselves."""
+
+    SCRAM = "scram-sha-256"
+    CERTIFICATE = "cert"
 
 
 class NodeSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -125,10 +132,13 @@ class DatabaseSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """The same on both nodes of a group."""
     user: str = "openmse"
     """The unprivileged system user that runs the server and owns its files."""
-    name: str = "mse"
-    """The database that clients connect to, and the role that owns it."""
-    wal_reserve_mb: int = 0
-    """The most WAL kept for an absent peer; 0 derives it from the size of the disk."""
+    client_auth: ClientAuth = ClientAuth.SCRAM
+    """How clients prove themselves over TLS: a password, or a certificate of the group."""
+    shared_buffers_mib: int = 128
+    """PostgreSQL's own cache, in units of 2^20 bytes; a quarter of the memory suits most."""
+    max_connections: int = 200
+    keep_divergent_days: int = 14
+    """How long what an old owner had beyond the group is kept aside after its rejoin."""
 
 
 class WatchdogSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -137,14 +147,6 @@ class WatchdogSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     mode: WatchdogMode = WatchdogMode.OFF
     """Off: arming it by default would reset machines whose owner never asked for that."""
     device: str = "/dev/watchdog"
-
-
-class GuardSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The small process that restarts the health monitor."""
-
-    is_enabled: bool = True
-    unresponsive_after_s: float = 1.5
-    """Silence of the health monitor after which it is replaced."""
 
 
 class FencingSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -170,7 +172,6 @@ class PathsSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     state_dir: str = "/var/lib/openmse"
     run_dir: str = "/run/openmse"
-    log_dir: str = "/var/log/openmse"
 
 
 class NodeConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -181,7 +182,6 @@ class NodeConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     witness: WitnessSection = field(default_factory=WitnessSection)
     database: DatabaseSection = field(default_factory=DatabaseSection)
     watchdog: WatchdogSection = field(default_factory=WatchdogSection)
-    guard: GuardSection = field(default_factory=GuardSection)
     fencing: FencingSection = field(default_factory=FencingSection)
     ports: PortsSection = field(default_factory=PortsSection)
     paths: PathsSection = field(default_factory=PathsSection)

@@ -16,6 +16,9 @@ from openmse.ha.values import FailoverType, NoWitnessMode
 from openmse.node.config import NodeConfig, Role, WitnessKind
 from openmse.wire.ids import is_id
 
+SOCKET_PATH_BYTES_MAX = 107
+"""The kernel's limit for the path of a Unix socket."""
+
 Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 
 
@@ -197,13 +200,6 @@ def _timings(config: NodeConfig) -> Iterator[Fault]:
             "and at most 300 s.",
             "30 s is the default.",
         )
-    if not 0.5 <= config.guard.unresponsive_after_s <= 60:
-        yield Fault(
-            "guard.unresponsive_after_s",
-            f"The guard would wait {config.guard.unresponsive_after_s:g} s; it must lie between "
-            "0.5 s and 60 s.",
-            "1.5 s is the default.",
-        )
 
 
 def _ports(config: NodeConfig) -> Iterator[Fault]:
@@ -288,7 +284,6 @@ def _paths(config: NodeConfig) -> Iterator[Fault]:
     for key, text, may_be_empty in (
         ("paths.state_dir", paths.state_dir, False),
         ("paths.run_dir", paths.run_dir, False),
-        ("paths.log_dir", paths.log_dir, False),
         ("database.bin_dir", config.database.bin_dir, True),
         ("database.data_dir", config.database.data_dir, True),
         ("watchdog.device", config.watchdog.device, False),
@@ -310,12 +305,28 @@ def _database(config: NodeConfig) -> Iterator[Fault]:
             "PostgreSQL refuses to run as root.",
             "Keep the default user openmse.",
         )
-    if config.database.wal_reserve_mb < 0:
+    yield from _database_limits(config)
+    socket = config.places.run_dir / "postgres" / f".s.PGSQL.{config.database.port}"
+    if len(str(socket).encode()) > SOCKET_PATH_BYTES_MAX:
         yield Fault(
-            "database.wal_reserve_mb",
-            f"The WAL reserve is {config.database.wal_reserve_mb} MB.",
-            "Use 0 to derive it from the size of the disk.",
+            "paths.run_dir",
+            f"PostgreSQL's socket {socket} would have a path of more than "
+            f"{SOCKET_PATH_BYTES_MAX} bytes, which no socket may have.",
+            "Choose a shorter directory.",
         )
+
+
+def _database_limits(config: NodeConfig) -> Iterator[Fault]:
+    database = config.database
+    for key, value, least, most, hint in (
+        ("port", database.port, 1024, 65_535, "PostgreSQL runs without root; 5432 is its own."),
+        ("shared_buffers_mib", database.shared_buffers_mib, 16, 1 << 20, "128 is the default."),
+        ("max_connections", database.max_connections, 20, 10_000, "200 is the default."),
+        ("keep_divergent_days", database.keep_divergent_days, 0, 3650, "14 is the default."),
+    ):
+        if not least <= value <= most:
+            sentence = f"{key} is {value}; it must lie between {least} and {most}."
+            yield Fault(f"database.{key}", sentence, hint)
 
 
 def _automatic(config: NodeConfig) -> Iterator[Fault]:

@@ -39,7 +39,7 @@ def config() -> Iterator[NodeConfig]:
         yield NodeConfig(
             node=NodeSection(name="mse1", role=Role.PRIMARY, address="10.10.10.11/24"),
             group=GroupSection(virtual_ips=("10.10.10.50/24",)),
-            paths=PathsSection(state_dir=directory, run_dir=directory, log_dir=directory),
+            paths=PathsSection(state_dir=directory, run_dir=directory),
         )
 
 

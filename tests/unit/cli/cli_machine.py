@@ -47,8 +47,7 @@ class CliMachine:
         self.config.write_text(
             f'[node]\nname = "mse1"\nrole = "{role}"\naddress = "10.10.10.11/24"\n{node}\n'
             f"{virtual}\n[paths]\n"
-            f'state_dir = "{self.state}"\nrun_dir = "{self.directory / "run"}"\n'
-            f'log_dir = "{self.directory / "log"}"\n{extra}'
+            f'state_dir = "{self.state}"\nrun_dir = "{self.directory / "run"}"\n{extra}'
         )
 
     def run(self, *arguments: str) -> Ran:

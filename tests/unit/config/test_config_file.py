@@ -108,12 +108,16 @@ APPENDED = [
     ("[ports]\nnode_udp = 0\n", "0 is not a port number"),
     ("[ports]\nnode_udp = 70000\n", "70000 is not a port number"),
     ('[database]\nuser = "root"\n', "PostgreSQL refuses to run as root"),
-    ("[database]\nwal_reserve_mb = -1\n", "-1 MB"),
+    ("[database]\nport = 1023\n", "between 1024 and 65535"),
+    ("[database]\nshared_buffers_mib = 1\n", "between 16 and 1048576"),
+    ("[database]\nmax_connections = 5\n", "between 20 and 10000"),
+    ("[database]\nkeep_divergent_days = -1\n", "between 0 and 3650"),
+    ('[database]\nclient_auth = "trust"\n', "trust"),
+    (f'[paths]\nrun_dir = "/{"long/" * 20}"\n', "more than 107 bytes"),
     ('[paths]\nstate_dir = "var/lib"\n', "'var/lib' is not an absolute path"),
     ('[paths]\nrun_dir = "/var/lib/openmse"\n', "The state and run directories are the same"),
     ('[fencing]\nagent = "fence"\n', "'fence' is not an absolute path"),
     ("[fencing]\ntimeout_s = 0\n", "0 s; it must be more than 0 s"),
-    ("[guard]\nunresponsive_after_s = 0.1\n", "between 0.5 s and 60 s"),
     ('[watchdog]\nmode = "maybe"\n', "maybe"),
     ("[ports]\nnode_tls = 'x'\n", "expected a whole number, got text"),
 ]
@@ -176,7 +180,7 @@ def test_the_documented_example_is_complete_and_in_order() -> None:
     written = msgspec.to_builtins(config)
     documented = {name: set(table) for name, table in _tables(example).items()}
     assert documented == {name: set(table) for name, table in written.items()}
-    for section in ("database", "watchdog", "guard", "fencing", "ports", "paths"):
+    for section in ("database", "watchdog", "fencing", "ports", "paths"):
         default = next(f for f in msgspec.structs.fields(NodeConfig) if f.name == section)
         assert written[section] == msgspec.to_builtins(default.default_factory())
 

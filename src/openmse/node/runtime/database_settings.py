@@ -29,4 +29,8 @@ def instance_settings(config: NodeConfig, group: GroupInfo) -> InstanceSettings:
         ),
         bin_dir=config.database.bin_dir,
         unix_user=config.database.user,
+        client_auth=config.database.client_auth.value,
+        shared_buffers_mib=config.database.shared_buffers_mib,
+        max_connections=config.database.max_connections,
+        keep_divergent_days=config.database.keep_divergent_days,
     )
