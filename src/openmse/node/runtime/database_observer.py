@@ -56,6 +56,7 @@ class Observer:
         self._silent_since: Instant | None = None
         self._peer_sign = ""
         self._peer_signed_at = Instant(0)
+        self._looked_at = Instant(0)
 
     # -- looking ---------------------------------------------------------------------------
 
@@ -103,9 +104,12 @@ class Observer:
         if status.is_receiving:
             self.health.forget_complaints()
         self._link.watch(status.link_pid)
+        now = self._clock()
         if status.peer_sign and status.peer_sign != self._peer_sign:
-            self._peer_signed_at = self._clock()
-        self._peer_sign = status.peer_sign
+            # It came at some time since the last look: its beginning is what is certain, and to
+            # count from its end would let commits wait that much longer for a lost peer.
+            self._peer_signed_at = self._looked_at or now
+        self._peer_sign, self._looked_at = status.peer_sign, now
 
     async def _take_ready(self, wanted: DbWanted, status: session.Status) -> None:
         """The first answer of a server that was started or adopted."""
