@@ -238,6 +238,24 @@ async def test_older_facts_are_not_taken_over(machines: tuple[Machine, Machine])
     assert second.group == newer
 
 
+async def test_facts_that_cannot_be_saved_are_told_and_end_nothing(
+    machines: tuple[Machine, Machine],
+) -> None:
+    first, second = machines
+    await pair(first, second)
+    old = second.group
+    assert old is not None
+    blocked = second.config.places.group.with_name(".group.json.new")
+    blocked.mkdir()  # what the new facts would be written to
+    second.pairing.on_notice(GroupTold(msgspec.structs.replace(old, revision=50)))
+    assert second.group == old
+    assert second.notes[-1].kind == "group_not_saved"
+    blocked.rmdir()
+    second.pairing.on_notice(GroupTold(msgspec.structs.replace(old, revision=50)))
+    assert second.group is not None
+    assert second.group.revision == 50
+
+
 async def test_unpairing_from_the_owner(machines: tuple[Machine, Machine]) -> None:
     first, second = machines
     await pair(first, second)

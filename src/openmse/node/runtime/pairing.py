@@ -259,6 +259,9 @@ class NodePairing:
         is_told = self._host.send_notice(Dissolve(group.group))
         if is_told:
             await self._wait_dissolved()
+        if not self._dissolved.is_set() and not without_peer:
+            await self._must(Maintenance(False))
+            raise _peer_silent(node.peer.id)
         alone = tuple(info for info in group.nodes if info.name == me)
         self._host.take_group(
             replace(group, primary=me, nodes=alone, witness=None, revision=group.revision + 1)
@@ -281,12 +284,13 @@ class NodePairing:
                     "Look at 'mse ha events' there.",
                 )
             return f"The pair is dissolved; {node.peer.id} serves on, {me} has stopped its copy."
-        if group.primary == me:
+        if self._config.node.role is Role.PRIMARY:
             raise CommandRefused(
                 f"{me} is the configured primary and does not own: unpaired, it would serve its "
                 "older copy beside the owner. Nothing was changed.",
-                "Bring the owner back and 'mse ha failback', or decide for this node's data with "
-                "'mse ha takeover --force' and unpair then.",
+                "Bring the owner back and 'mse ha failback'; or make this node a secondary (role "
+                "in [node] of the configuration file, then restart the daemon) and unpair then; "
+                "or decide for this node's data with 'mse ha takeover --force'.",
             )
         await self._host.forget_group()
         return f"{me} has stopped its copy and forgotten the group; it can be paired anew."
@@ -346,9 +350,13 @@ class NodePairing:
         if told.revision < mine.revision:
             self._host.send_notice(GroupTold(mine))
         elif told.revision > mine.revision and not self._is_busy:
-            if told.witness is not None and told.witness.kind == WitnessKind.CONSOLE:
-                write_witness_key(self._config, told.witness.name)
-            self._host.take_group(told)
+            try:
+                if told.witness is not None and told.witness.kind == WitnessKind.CONSOLE:
+                    write_witness_key(self._config, told.witness.name)
+                self._host.take_group(told)
+            except MseError as error:  # a full disk, say: it is told again with the next link
+                self._note("group_not_saved", "error", f"{error.sentence} {error.hint}".strip())
+                return
             self._note("group_changed", "info", "The other node told newer facts of the group.")
 
     async def _obey(self) -> None:
@@ -357,7 +365,10 @@ class NodePairing:
         )
         group = self._group()
         self._host.send_notice(Dissolved(group.group))
-        await self._host.forget_group()
+        try:
+            await self._host.forget_group()
+        except MseError as error:
+            self._note("dissolve_failed", "error", f"{error.sentence} {error.hint}".strip())
 
     async def _grant(self) -> None:
         try:
