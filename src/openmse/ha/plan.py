@@ -202,8 +202,23 @@ def _db_of_peer(n: Node, known: Config) -> DbWanted:
         parent_lineage=known.parent_lineage,
         fork_lsn=known.fork_lsn,
         rung=rung,
+        receiver=not _is_drained(n),
         names=True,
         is_urgent=n.peer.standing.is_handing_over or n.db.receiver is Receiver.NONE,
+    )
+
+
+def _is_drained(n: Node) -> bool:
+    """The owner is handing over, has shut down, and everything of it is here: cutting the receiver
+    now, while the register changes, keeps that out of the time in which nobody serves."""
+    held = n.peer.standing
+    is_gone = n.db.receiver in (Receiver.WAITING, Receiver.CUT)
+    return (
+        held.is_handing_over
+        and not held.is_primary
+        and is_gone
+        and held.lineage == n.db.lineage
+        and n.db.end_lsn >= held.end_lsn > 0
     )
 
 
