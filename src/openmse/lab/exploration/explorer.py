@@ -94,7 +94,7 @@ def heal_all(world: Steps) -> None:
     world.budget = ENDLESS
     world.heal()
     for m in world.machines.values():
-        if m.is_frozen:
+        while m.is_frozen:
             world.thaw_monitor(m)
         world.power_on(m)
         world.start_monitor(m)

@@ -1,9 +1,9 @@
 """The rules of the protocol marked with a warning sign, removed one at a time.
 
 Trust an explorer or a simulator only after it finds planted faults. A mutant edits the source of
-functions of the core and puts the result in their place for a while; the edit fails loudly when the
-code it is about has changed. Some rules live in a driver: those are flags of the model (``planted``).
-Nothing in production knows of this.
+functions of the core and puts the result in their place for a while; the edit fails loudly when
+the code it is about has changed. Some rules live in a driver: those are flags of the model
+(``planted``). Nothing in production knows of this.
 """
 
 import inspect
@@ -57,12 +57,12 @@ MUTANTS: tuple[Mutant, ...] = (
         "key=lambda promise: promise.value.version if promise.value else (0, 0)",
     ),
     _one(
-        "parent_quorum",
-        "§2.2: a value of unknown fate needs promises from a quorum of its parent too",
+        "joint_quorum",
+        "§2.1: chosen by a quorum of the config itself and of the one that it replaces",
         "proposer",
-        "_check_promises",
-        "if not is_known and top.parent is not None and not quorum_reached(top.parent, ids):",
-        "if False:",
+        "_is_joint_quorum",
+        "p.parent is None or quorum_reached(p.parent, ids)",
+        "True",
     ),
     _one(
         "no_write_back",
@@ -89,14 +89,15 @@ MUTANTS: tuple[Mutant, ...] = (
             Edit("node", "_on_prepare", "is_owner(n) and not is_stopped(n)", "False"),
             Edit("node", "_on_accept", "is_owner(n) and not is_stopped(n)", "False"),
             Edit("proposer", "_accept_own", "is_owner(n) and not is_stopped(n)", "False"),
-            Edit("acceptor", "change_refusal", "if now < bond.until", "if False"),
         ),
     ),
     Mutant(
         "no_abstention",
         "§3: a voter that restarts abstains for the largest wait it has ever granted",
-        (Edit("acceptor", "change_refusal", "if now < bond.abstains_until:", "if False:"),)
-        + (Edit("facts", "why_no_takeover", "if n.now < n.bond.abstains_until:", "if False:"),),
+        (
+            Edit("acceptor", "change_refusal", "if now < bond.abstains_until:", "if False:"),
+            Edit("facts", "why_no_takeover", "if n.now < n.bond.abstains_until:", "if False:"),
+        ),
     ),
     _one(
         "no_grant_binds",

@@ -10,9 +10,9 @@ from openmse.ha import effects as fx
 from openmse.ha import events as ev
 from openmse.ha import node as core
 from openmse.ha import witness as witness_core
-from openmse.ha.invariants import effect_faults
-from openmse.ha.local import DbProcess, DbRole, DbWanted, NetView, NetWanted
-from openmse.ha.messages import DATAGRAMS, Accept, Message
+from openmse.ha.invariants import Violation, effect_faults
+from openmse.ha.local import Address, DbProcess, DbRole, DbWanted, NetView, NetWanted
+from openmse.ha.messages import DATAGRAMS, Accept, Beat, Message, Released
 from openmse.ha.values import FOREVER, MILLISECOND, Instant, Record
 from openmse.lab.exploration import database as db
 from openmse.lab.exploration import observer, words
@@ -65,6 +65,7 @@ class Site(Lanes):
                     self.history = observer.proposed(
                         self.history, message.ballot, message.value, message.parent
                     )
+                self._judge_release(m, message)
                 self.post(m.id, to, message)
             case fx.SetLease(until):
                 self.arm(m, until, decided_at)
@@ -90,7 +91,31 @@ class Site(Lanes):
     def persist(self, m: Machine, record: Record) -> None:
         """The record reaches the disk."""
         before, m.record = m.record, record
+        self._judge_vote(m, before, record)
         self.history = observer.persisted(self.history, before, record, m.data.wal)
+
+    def _judge_vote(self, m: Machine, before: Record, record: Record) -> None:
+        """§3: an owner accepts nobody else before everything of it has stopped."""
+        value, known = record.value, before.known
+        if record.accepted == before.accepted or record.chosen >= record.accepted:
+            return
+        if value is None or known is None or value.owner == m.id or known.owner != m.id:
+            return
+        if value.term == known.term and m.data.process is not DbProcess.DOWN:
+            self._blame("I7", f"{m.id} votes for {value.owner} before it has stopped.")
+
+    def _judge_release(self, m: Machine, message: Message) -> None:
+        """§4: a release is told when everything has stopped."""
+        told = message.released if isinstance(message, Beat) else None
+        if isinstance(message, Released):
+            told = message.release
+        if told is None or told.node != m.id:
+            return
+        if m.data.process is not DbProcess.DOWN or m.net.address is Address.HELD:
+            self._blame("I7", f"{m.id} tells its release before it has stopped.")
+
+    def _blame(self, rule: str, sentence: str) -> None:
+        self.history = observer.blame(self.history, Violation(rule, sentence))
 
     def arm(self, m: Machine, until: Instant, decided_at: Instant) -> None:
         """Set the kernel lease as the driver does: never late, never for less than 50 ms."""
@@ -174,13 +199,16 @@ class Site(Lanes):
         self.say(f"{m.id} process frozen")
 
     def thaw_monitor(self, m: Machine) -> None:
-        """It goes on where it was: first the rest of its batch, then what has piled up."""
+        """It goes on where it was: first the rest of its batch; the next time what has piled up."""
         if not m.is_frozen:
+            return
+        if m.due:
+            due, m.due = m.due, ()
+            self.say(f"{m.id} process goes on with its batch")
+            self.perform(m, due, m.due_at)
             return
         m.is_frozen = False
         self.say(f"{m.id} process thawed")
-        due, m.due = m.due, ()
-        self.perform(m, due, m.due_at)
         messages, m.inbox = m.inbox, ()
         for message in messages:
             self.receive(m, message)

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from openmse.ha import effects as fx
 from openmse.ha import events as ev
 from openmse.ha.local import Address
 from openmse.ha.messages import DATAGRAMS, Message
@@ -53,6 +54,8 @@ class Steps(Site):
         self.cut_at = 0
         self.stopped: frozenset[str] = frozenset()
         """Machines whose PostgreSQL does nothing more until thawed (checkpointer and all)."""
+        self.strike: tuple[str, type] | None = None
+        """(machine, kind of effect): its health monitor freezes just before such an effect."""
 
     # -- hooks ------------------------------------------------------------------------------
     def post(self, source: str, to: str, message: Message) -> None:
@@ -66,6 +69,19 @@ class Steps(Site):
             one = (source, to, message)
             if one not in self.flight and len(self.flight) < FLIGHT_MOST:
                 self.flight = (*self.flight, one)
+
+    def perform(self, m: Machine, effects: tuple[fx.Effect, ...], decided_at: Instant) -> None:
+        """As ever, unless the process is to freeze in the midst of a batch."""
+        if self.strike is not None and self.strike[0] == m.id:
+            kind = self.strike[1]
+            for index, effect in enumerate(effects):
+                if isinstance(effect, kind):
+                    super().perform(m, effects[:index], decided_at)
+                    m.due, m.due_at = effects[index:], decided_at
+                    self.strike = None
+                    self.freeze_monitor(m)
+                    return
+        super().perform(m, effects, decided_at)
 
     def settle(self) -> None:
         """Let datagrams arrive, and what they cause."""
@@ -87,6 +103,7 @@ class Steps(Site):
                     self.history,
                     self.budget,
                     self.cut_at,
+                    self.strike is None,
                 )
             )
             + b"".join(flight)

@@ -111,6 +111,13 @@ class Virtual(Site):
         super().resume(m)
         self.lane(m)
 
+    def thaw_monitor(self, m: Machine) -> None:
+        """Between the rest of a batch and the next event there is a moment."""
+        had_due = m.is_frozen and bool(m.due)
+        super().thaw_monitor(m)
+        if had_due:
+            self.at(self.rng.randrange(MS, 8 * MS), lambda: super(Virtual, self).thaw_monitor(m))
+
     def power_off(self, m: Machine) -> None:
         """A powered-off machine does not stand still, it is off."""
         if m.is_paused:

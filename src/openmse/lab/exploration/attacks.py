@@ -1,0 +1,313 @@
+"""Directed starts: each lies near the counterexample that one rule of the protocol closes.
+
+The core as it is must come through all of them; a mutant must not (``mutants``). An attack first
+runs without further faults, judged at every tick, then is explored from where it began.
+"""
+
+from collections.abc import Callable
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from openmse.ha import effects as fx
+from openmse.ha import events as ev
+from openmse.ha.local import DbRole
+from openmse.ha.messages import Accept, PreVoteAnswer
+from openmse.ha.values import Mode
+from openmse.lab.exploration import scenarios as at
+from openmse.lab.exploration.explorer import Scenario, explore, fair
+from openmse.lab.exploration.steps import Budget, Steps
+from openmse.lab.exploration.world import KINDS, Machine
+
+CALM = Budget(ticks=6, writes=1, losses=0, repeats=0, crashes=0, cuts=0)
+
+
+def _always(_: Steps) -> bool:
+    return True
+
+
+class Attack(Struct, frozen=True):
+    """A start; what must hold at every tick from there; what else may happen."""
+
+    name: str
+    build: Callable[[], Steps]
+    holds: Callable[[Steps], bool] = _always
+    ticks: int = 30
+    budget: Budget = CALM
+    states: int = 400
+
+
+def assault(attack: Attack, planted: frozenset[str] = frozenset()) -> str:
+    """The rule that breaks under the attack, or '' for none."""
+    try:
+        world = attack.build()
+    except AssertionError as error:
+        return f"unreachable: {error}"
+    world.planted = planted
+    rule = _watch(attack, world.fork())
+    if rule or not attack.states:
+        return rule
+    scenario = Scenario(attack.name, lambda: world.fork(), attack.budget)
+    report = explore(scenario, attack.states, planted=planted, deep_share=0.3)
+    return report.found.violation.rule if report.found is not None else ""
+
+
+def _watch(attack: Attack, world: Steps) -> str:
+    world.instant = []
+    for _ in range(attack.ticks):
+        fair(world, lambda w: bool(w.faults()), 1)
+        faults = world.faults()
+        if faults:
+            return faults[0].rule
+        if not attack.holds(world):
+            return "L1"
+    return ""
+
+
+def _lose_flight(world: Steps) -> None:
+    world.flight = ()
+
+
+def _cut(world: Steps, *pairs: str, kinds: tuple[str, ...] = KINDS) -> None:
+    """Cut ``a>b`` one way each."""
+    cuts = {(p[0], p[2], kind) for p in pairs for kind in kinds}
+    world.cuts = world.cuts | cuts
+    world.cut_at = world.now
+
+
+def _restart(world: Steps, m: Machine) -> None:
+    world.kill_monitor(m)
+    world.start_monitor(m)
+    world.settle()
+
+
+def stale_alone() -> Steps:
+    """a recorded ALONE(a), nobody heard of it; b took over; a is back (§2.2)."""
+    world = at.alone_limbo()
+    _lose_flight(world)
+    world.isolate(world.machines["a"])
+    at.run(world, at.is_mode(Mode.ALONE, "b"))
+    at.wait(world, 3)
+    _lose_flight(world)
+    world.heal()
+    world.settle()
+    return world
+
+
+def gate_forgotten() -> Steps:
+    """a dies with its SYNC(a) accepted by b and w; serves again; dies; boots (§2.1)."""
+    world = at.gate()
+    a = world.machines["a"]
+    for flight in world.flight:
+        if flight[0] == "a":
+            world.receive(world.machines[flight[1]], flight[2])
+    _lose_flight(world)
+    for _ in range(2):
+        world.power_off(a)
+        at.wait(world, 3)
+        _lose_flight(world)
+        world.power_on(a)
+        world.settle()
+        fair(world, lambda w: w.is_serving(a) and not a.data.flag, 8)
+        world.write(a)
+        world.settle()
+        _lose_flight(world)
+    return world
+
+
+def heartbeats_lost() -> Steps:
+    """Heartbeats between the nodes are lost, WAL flows, w grants: no failover (§6)."""
+    world = at.written()
+    _cut(world, "a>b", "b>a", kinds=("udp",))
+    return world
+
+
+def follows(world: Steps) -> bool:
+    """b's receiver was never cut, and a serves."""
+    return world.machines["b"].data.receives and world.is_serving(world.machines["a"])
+
+
+def witness_forgot() -> Steps:
+    """w granted, restarted, and does not hear a any more; b has not heard a for long (§3)."""
+    world = heartbeats_lost()
+    at.wait(world, 6)
+    _restart(world, world.machines["w"])
+    _cut(world, "a>w", "w>a", "a>b", "b>a")
+    return world
+
+
+def owner_frozen() -> Steps:
+    """a's health monitor stands still with the address held (§4.2)."""
+    world = at.written()
+    world.freeze_monitor(world.machines["a"])
+    return world
+
+
+def frozen_before_arming() -> Steps:
+    """a's health monitor stood still between its decision and the arming, until b served."""
+    world = at.written()
+    world.strike = ("a", fx.SetLease)
+    at.run(world, lambda w: w.is_answering(w.machines["b"]))
+    return world
+
+
+def thawed_after_takeover() -> Steps:
+    """a's health monitor stood still while b's Accept came in; it goes on."""
+    world = at.written()
+    a = world.machines["a"]
+    world.freeze_monitor(a)
+    at.run(world, lambda w: w.history.newest.config.owner == "b")
+    world.thaw_monitor(a)
+    world.settle()
+    return world
+
+
+def thawing_in_takeover() -> Steps:
+    """The same, b's Accept still open: w did not get it."""
+    world = at.written()
+    a = world.machines["a"]
+    world.freeze_monitor(a)
+    at.run(world, at.flies(Accept))
+    world.flight = tuple(f for f in world.flight if f[1] == "a")
+    return world
+
+
+def alone_for_long() -> Steps:
+    """ALONE(a), both others are off: it serves on (§4)."""
+    world = at.run(at.peer_cut(), at.is_mode(Mode.ALONE))
+    at.wait(world, 2)
+    for name in ("b", "w"):
+        world.power_off(world.machines[name])
+    return world
+
+
+def a_serves(world: Steps) -> bool:
+    """a serves."""
+    return world.is_serving(world.machines["a"])
+
+
+def release_forgotten() -> Steps:
+    """a told b its release, and dies and restarts; w knows nothing and has said yes to b (§4)."""
+    world = at.sync()
+    a = world.machines["a"]
+    _cut(world, "a>w", "w>a")
+    a.data = replace(a.data, is_sick=True)
+    world.notify(a)
+    at.run(world, at.flies(PreVoteAnswer), 40)
+    world.kill_monitor(a)
+    a.data = replace(a.data, is_sick=False)
+    world.cuts = frozenset()
+    world.start_monitor(a)
+    world.settle()
+    return world
+
+
+def release_told_early() -> Steps:
+    """The health monitor dies after its release, while PostgreSQL stops; it restarts (§4)."""
+    world = at.handover()
+    world.stopped = frozenset({"a"})
+    _restart(world, world.machines["a"])
+    return world
+
+
+def switchover_done() -> Steps:
+    """A switchover is carried out to its end."""
+    return at.run(at.handover(), lambda w: w.is_serving(w.machines["b"]), 20)
+
+
+def rejoin() -> Steps:
+    """b's checkpointer or a barrier decide what SYNC is worth (§5.3)."""
+    return at.alone()
+
+
+def _older_owner(world: Steps, *, forget: bool) -> Steps:
+    a, b = world.machines["a"], world.machines["b"]
+    old = (a.record, a.data)
+    for _ in range(2):
+        world.write(a)
+        world.settle()
+        world.stream(b)
+        world.settle()
+    at.wait(world, 2)
+    world.power_off(a)
+    if forget:
+        world.power_off(b)
+    world.restore_disk(a, *old)
+    if forget:
+        world.power_on(b)
+        b.record = replace(b.record, seen=())
+        _restart(world, b)
+    world.power_on(a)
+    world.settle()
+    return world
+
+
+def old_disk() -> Steps:
+    """a owns PINNED, its disk went back in time, and b remembers more (§2.6)."""
+    return _older_owner(at.pair_pinned(), forget=False)
+
+
+def reborn() -> Steps:
+    """The same, and a has begun anew."""
+    world = old_disk()
+    at.wait(world, 4)
+    for m in world.nodes():
+        world.start_monitor(m)
+    world.settle()
+    return world
+
+
+def old_disk_forgotten() -> Steps:
+    """The same, and b restarted: only its own data shows it."""
+    return _older_owner(at.pair_pinned(), forget=True)
+
+
+def old_standby() -> Steps:
+    """SYNC(b) by a handover; a's data went back; b is lost and w restarted (§2)."""
+    world = at.sync()
+    a, b = world.machines["a"], world.machines["b"]
+    old = a.data
+    world.write(a)
+    world.settle()
+    world.stream(b)
+    world.settle()
+    world.command(a, ev.Switchover())
+    world.settle()
+    at.run(world, lambda w: w.is_serving(b))
+    at.wait(world, 4)
+    world.power_off(a)
+    world.restore_disk(a, a.record, replace(old, role=DbRole.STANDBY))
+    world.power_off(b)
+    w = world.machines["w"]
+    world.kill_monitor(w)
+    w.record = replace(w.record, seen=())
+    world.start_monitor(w)
+    world.power_on(a)
+    world.settle()
+    return world
+
+
+ATTACKS: dict[str, Attack] = {
+    one.name: one
+    for one in (
+        Attack("stale alone", stale_alone),
+        Attack("gate forgotten", gate_forgotten, states=1500),
+        Attack("heartbeats lost", heartbeats_lost, follows, 40, states=0),
+        Attack("witness forgot", witness_forgot, states=1500),
+        Attack("owner frozen", owner_frozen, states=0),
+        Attack("frozen before arming", frozen_before_arming),
+        Attack("thawed after takeover", thawed_after_takeover),
+        Attack("thawing in takeover", thawing_in_takeover),
+        Attack("alone for long", alone_for_long, a_serves, 40, states=0),
+        Attack("release forgotten", release_forgotten, states=1500),
+        Attack("release told early", release_told_early, ticks=4),
+        Attack("switchover", switchover_done, states=0),
+        Attack("rejoin", rejoin, states=1500, budget=Budget(ticks=6, crashes=0, cuts=1)),
+        Attack("going alone", at.alone_limbo, states=600, budget=Budget(ticks=6)),
+        Attack("takeover in limbo", at.takeover_limbo, states=600, budget=Budget(ticks=6)),
+        Attack("old disk", old_disk, states=0),
+        Attack("reborn", reborn, states=0),
+        Attack("old disk, forgotten", old_disk_forgotten, states=0),
+        Attack("old standby", old_standby, states=0, ticks=60),
+    )
+}
