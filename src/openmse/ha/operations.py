@@ -78,7 +78,16 @@ def finish(d: Draft, is_done: bool, sentence: str) -> None:
 
 
 def advance(d: Draft) -> None:
-    """Go on with the owner's operation, or begin a release if this owner is broken."""
+    """Go on with the owner's operation, as far as it goes now, or begin a release if this owner is
+    broken."""
+    for _ in range(len(_HANDOVER_STEPS)):
+        before = d.n.operation
+        _advance_once(d)
+        if before is None or d.n.operation is None or d.n.operation.step == before.step:
+            return
+
+
+def _advance_once(d: Draft) -> None:
     n, operation = d.n, d.n.operation
     if operation is None:
         _consider_release(d)
@@ -224,8 +233,17 @@ def advance_stop(d: Draft) -> None:
     """A planned stop: down once the register says so, then the process may end."""
     n = d.n
     if n.is_stopping and may_go_down(n) and is_stopped(n) and not n.has_exited:
+        if _is_handing_over(n):
+            return  # only this node can propose what makes the other one the owner
         n.has_exited = True
         d.extra.append(Exit())
+
+
+def _is_handing_over(n: Node) -> bool:
+    """Whether a handover is under way and still gets on; its steps have budgets of their own."""
+    if n.operation is None or n.operation.kind is not OperationKind.HANDOVER:
+        return False
+    return since(n.now, n.operation.steps[-1].at) < STOP_BUDGET_NS
 
 
 def may_go_down(n: Node) -> bool:
