@@ -13,6 +13,7 @@ from typing import Any
 
 from openmse import __version__
 from openmse.errors import ControlError, MseError, StateError
+from openmse.guard.feed import STOPPED_NAME
 from openmse.guard.system import raise_priority
 from openmse.ha.effects import Answer, Note
 from openmse.ha.events import Command, StopNode
@@ -32,7 +33,7 @@ from openmse.node.identity import create_group, make_directories
 from openmse.node.runtime.background import Background
 from openmse.node.runtime.event_log import EventLog
 from openmse.node.runtime.facts import facts_of
-from openmse.node.runtime.group_runtime import GroupRuntime
+from openmse.node.runtime.group_runtime import EXIT_AGAIN, GroupRuntime
 from openmse.node.runtime.guard_link import GuardLink
 from openmse.node.runtime.journal import Journal
 from openmse.node.runtime.notices import Notice
@@ -40,8 +41,6 @@ from openmse.node.runtime.pairing import NodePairing
 
 BOOT_MARKER = "booted"
 """In the run directory, which a boot of the machine empties."""
-EXIT_AGAIN = 75
-"""The process ended because of a fault of its own; whoever started it may start it again."""
 
 
 class Daemon:
@@ -154,6 +153,7 @@ class Daemon:
             while not self._is_stopping:
                 await self._live(is_machine_boot=is_machine_boot)
                 is_machine_boot = False
+            (self.config.places.run_dir / STOPPED_NAME).touch()  # or the guard would restart it
         finally:
             await self._control.stop()
             await self._pairing.close()

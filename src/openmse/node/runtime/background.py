@@ -43,6 +43,12 @@ class Background:
             await asyncio.sleep(0.01)
         await done.wait()
 
+    def drain(self, within_s: float) -> None:
+        """Wait for what was handed over before, blocking, but no longer than this."""
+        done = threading.Event()
+        if self.put(done.set):
+            done.wait(within_s)
+
     def close(self) -> None:
         """Do what is queued, then end the thread; gives up on a disk that hangs."""
         with suppress(queue.Full):

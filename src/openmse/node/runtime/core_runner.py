@@ -3,6 +3,9 @@
 Everything happens in one thread and in one callback: an event is applied, its effects are
 performed (persisting first, as the core orders them), then the next. What takes longer goes to a
 lane and comes back as an event.
+
+A mistake in a step or an effect ends the process there and then. asyncio would only log it, and
+what goes on would be a node that has told what it never wrote, or that neither renews nor stops.
 """
 
 import asyncio
@@ -10,9 +13,9 @@ import contextlib
 import os
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol, assert_never
+from typing import NoReturn, Protocol, assert_never
 
-from openmse.errors import NetworkError, StateError
+from openmse.errors import NetworkError
 from openmse.ha.effects import (
     Answer,
     Checkpoint,
@@ -98,6 +101,9 @@ class Actions(Protocol):
     def leave(self, *, new_incarnation: bool) -> None:
         """The process may end, or begin anew with a new memory."""
 
+    def die(self, error: Exception) -> NoReturn:
+        """End the process at once; the guard starts another, which adopts what runs."""
+
 
 class CoreRunner:
     """Owns the node's state; ``post`` is the only way in."""
@@ -122,11 +128,16 @@ class CoreRunner:
         self.longest_step_ns = 0
 
     def start(self, actions: Actions) -> None:
-        """Begin: the levels wanted at the start are pushed, and time begins to count."""
+        """Begin: time counts, and each lane is told its level, also where that is the initial one.
+
+        Only after the first step: before it the level of everything but an adopted owner is
+        "down", and telling that would stop an adopted standby.
+        """
         self._actions = actions
-        actions.want_db(self.node.db_wanted)
-        actions.want_net(self.node.net_wanted)
         self.post(Ticked(now()))
+        if self._actions is not None:
+            actions.want_db(self.node.db_wanted)
+            actions.want_net(self.node.net_wanted)
 
     def stop(self) -> None:
         """Take nothing more; what runs on this machine stays as it is."""
@@ -147,6 +158,8 @@ class CoreRunner:
         try:
             while self._inbox and self._actions is not None:
                 self._apply(self._inbox.popleft())
+        except Exception as error:
+            self._die(error)
         finally:
             self._is_running = False
         self._set_timer()
@@ -215,16 +228,21 @@ class CoreRunner:
                 assert_never(effect)
 
     def _persist(self, record: Record) -> None:
-        """Without the record on disk nothing may follow from it: this process ends (the lease
-        then runs out, and the guard starts another once the disk takes it)."""
+        """Without the record on disk nothing may follow from it: this process ends (the lease is
+        closed, and the guard starts another once the disk takes it)."""
         try:
             self._store.save(record)
-        except StateError as error:
-            actions = self._actions
-            assert actions is not None
-            actions.note(Note("state_not_written", "error", str(error)))
-            self._lease.disarm()
-            raise SystemExit(70) from error
+        except Exception:
+            with contextlib.suppress(NetworkError):
+                self._lease.disarm()
+            raise
+
+    def _die(self, error: Exception) -> NoReturn:
+        """Nothing is applied or performed any more, whatever still calls."""
+        actions = self._actions
+        assert actions is not None
+        self.stop()
+        actions.die(error)
 
     def _set_lease(self, until: Instant) -> None:
         try:

@@ -74,6 +74,10 @@ class EventLog:
         if not self._background.put(lambda: self._write(entry)):
             self._drop()
 
+    def drain(self, within_s: float) -> None:
+        """Wait, blocking, until what was handed over is on disk, but no longer than this."""
+        self._background.drain(within_s)
+
     def _drop(self) -> None:
         self._missing += 1
         self._dropped += 1

@@ -6,7 +6,10 @@ everything that runs on the machine adopted, as after a restart of the health mo
 
 import asyncio
 import contextlib
+import os
+import traceback
 from collections.abc import Callable
+from typing import NoReturn
 
 import msgspec.structs
 
@@ -46,6 +49,10 @@ from openmse.node.runtime.watchdog_port import WatchdogPort
 
 FIRST_VIEW_WITHIN_S = 3.0
 FIRST_TERM = 1
+EXIT_AGAIN = 75
+"""The process ended because of a fault of its own; whoever started it may start it again."""
+LAST_WORDS_WITHIN_S = 0.2
+"""What a dying process spends on its event log and journal: the lease goes on running out."""
 
 
 class GroupRuntime:
@@ -330,6 +337,18 @@ class GroupRuntime:
         self.is_exit = not new_incarnation
         self.wants_new_incarnation = new_incarnation
         self.ended.set()
+
+    def die(self, error: Exception) -> NoReturn:
+        """End the process at once, in the middle of whatever it does, as a kill would: what runs on
+        this machine is left as it is (the watchdog armed, too) and adopted by the next one."""
+        try:
+            traceback.print_exception(error)
+            sentence = f"The health monitor ends and is started again: {error or repr(error)}"
+            self.note(Note("internal_error", "error", sentence))
+            self._journal.flush()
+            self._events.drain(LAST_WORDS_WITHIN_S)
+        finally:
+            os._exit(EXIT_AGAIN)
 
     async def shut_down_database(self) -> None:
         """Stop PostgreSQL and everything that serves, for good: the group is being forgotten."""
