@@ -86,8 +86,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "owner_votes_while_serving",
         "§3: the owner has granted to itself until its services, address and PostgreSQL stopped",
         (
-            Edit("node", "_on_prepare", "is_owner(n) and not is_stopped(n)", "False"),
-            Edit("node", "_on_accept", "is_owner(n) and not is_stopped(n)", "False"),
+            Edit("receive", "_on_prepare", "is_owner(n) and not is_stopped(n)", "False"),
+            Edit("receive", "_on_accept", "is_owner(n) and not is_stopped(n)", "False"),
             Edit("proposer", "_accept_own", "is_owner(n) and not is_stopped(n)", "False"),
         ),
     ),
