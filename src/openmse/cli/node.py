@@ -1,16 +1,20 @@
 """``mse node``: prepare this machine, and stop its daemon on purpose."""
 
 import os
+import time
 
 import click
 
 from openmse.cli.machine import connect, load_config, perform, require_root, tell
 from openmse.cli.passwords import password
-from openmse.errors import CommandRefused, StateError
+from openmse.errors import CommandFailed, CommandRefused, DaemonDownError, StateError
 from openmse.node import group
 from openmse.node.config import NodeConfig, Places, Role
 from openmse.node.control.commands import StopArgs
 from openmse.pki.password import PairingStore
+
+STOPPED_WITHIN_S = 90.0
+"""A handover's checkpoint of 60 s, and the stops themselves."""
 
 
 @click.group()
@@ -80,8 +84,29 @@ def _next(config: NodeConfig) -> str:
 
 @node.command()
 @click.option("--handover", is_flag=True, help="Hand the service over to the other node first.")
+@click.option("--no-wait", is_flag=True, help="Do not wait until it has stopped.")
 @click.pass_context
-def stop(ctx: click.Context, handover: bool) -> None:
-    """Stop this node on purpose, PostgreSQL included (GRACEFUL_SHUTDOWN)."""
+def stop(ctx: click.Context, handover: bool, no_wait: bool) -> None:
+    """Stop this node on purpose, PostgreSQL included (GRACEFUL_SHUTDOWN); nobody takes over.
+
+    It stays stopped until its service is started again, or the machine is.
+    """
     with connect(ctx) as client:
         tell(perform(client, "stop", StopArgs(handover)))
+    if not no_wait:
+        _wait_stopped(ctx)
+
+
+def _wait_stopped(ctx: click.Context) -> None:
+    deadline = time.monotonic() + STOPPED_WITHIN_S
+    while time.monotonic() < deadline:
+        try:
+            connect(ctx).close()
+        except DaemonDownError:
+            click.echo("It has stopped.")
+            return
+        time.sleep(0.1)
+    raise CommandFailed(
+        f"It has not stopped within {STOPPED_WITHIN_S:.0f} s; it goes on trying.",
+        "'mse ha status' shows what it waits for.",
+    )

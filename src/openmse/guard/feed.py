@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 VERSION = 1
 SOCKET_NAME = "guard.sock"
 LOCK_NAME = "health-monitor.lock"
+STOPPED_NAME = "stopped"
+"""In the run directory: the health monitor ended as it was asked to; so does its guard."""
 DATAGRAM_BYTES_MAX = 8192
 SYNC = "SYNC"
 

@@ -153,7 +153,13 @@ class Supervisor:
             return None
         return process
 
+    @property
+    def _stopped_mark(self) -> str:
+        return os.path.join(self._run_dir, feeds_format.STOPPED_NAME)
+
     def _start(self) -> Process:
+        with suppress(FileNotFoundError):
+            os.unlink(self._stopped_mark)
         environment = dict(os.environ, OPENMSE_GUARD_RESTARTS=str(self._restarts))
         pid = os.posix_spawnp(
             self._command[0],
@@ -177,6 +183,9 @@ class Supervisor:
         self._quick_deaths = self._quick_deaths + 1 if lived_ns < rules.QUICK_DEATH_NS else 0
         # The first death costs no wait: the delays count deaths before this one.
         self._start_at = now + rules.restart_delay_ns(max(0, self._quick_deaths - 1))
+        if not self.is_stopping and os.path.exists(self._stopped_mark):
+            log("health_monitor_stopped_on_purpose")
+            self._give_up_at = now + self._stop_timeout_ns  # and so is this guard
         if self.is_stopping:
             self._stop_leftovers(now)
         else:

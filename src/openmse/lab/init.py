@@ -1,4 +1,7 @@
-"""PID 1 of a machine: starts its boot programs, restarts those that end, reaps every orphan.
+"""PID 1 of a machine: starts its boot programs, restarts those that fail, reaps every orphan.
+
+One that ends with status 0 was stopped on purpose: it stays so until the next boot, or until
+``kill -HUP 1`` (systemd: Restart=on-failure, and ``systemctl start``).
 
 Executed by path inside the machine (``init.py LAB MACHINE CONFIG``); standard library only, so that
 a machine boots fast and a broken product still leaves a machine one can look into.
@@ -27,6 +30,7 @@ class Supervisor:
         self._environment = environment
         self._running: dict[int, str] = {}
         self._due = dict.fromkeys(self._programs, 0.0)
+        self._stopped: set[str] = set()
 
     def start_due(self) -> float:
         """Start what is due; return the seconds until the next one is."""
@@ -50,8 +54,18 @@ class Supervisor:
                 return
             name = self._running.pop(pid, None)
             if name is not None:
-                _say(f"{name} (pid {pid}) ended with {os.waitstatus_to_exitcode(status)}")
-                self._due[name] = time.monotonic() + RESTART_AFTER_S
+                code = os.waitstatus_to_exitcode(status)
+                _say(f"{name} (pid {pid}) ended with {code}")
+                if code:
+                    self._due[name] = time.monotonic() + RESTART_AFTER_S
+                else:
+                    self._stopped.add(name)
+
+    def start_stopped(self) -> None:
+        """Start what was stopped on purpose, as ``systemctl start`` would."""
+        for name in self._stopped:
+            self._due[name] = 0.0
+        self._stopped.clear()
 
     def _start(self, name: str) -> None:
         argv, _ = self._programs[name]
@@ -88,14 +102,18 @@ def _rotate(log: str) -> None:
 def main() -> None:
     """Boot, then serve for ever; a machine ends by losing its power."""
     lab, machine, path = sys.argv[1:4]
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    awaited = {signal.SIGCHLD, signal.SIGHUP}
+    signal.signal(signal.SIGHUP, lambda *_: None)  # or PID 1 would not be sent it at all
+    signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
     with open(path) as file:
         config = json.load(file)
     supervisor = Supervisor(config["programs"], config["environment"])
     _say(f"machine {machine} of laboratory {lab} boots")
     while True:
         wait_s = supervisor.start_due()
-        signal.sigtimedwait({signal.SIGCHLD}, wait_s)
+        found = signal.sigtimedwait(awaited, wait_s)
+        if found is not None and found.si_signo == signal.SIGHUP:
+            supervisor.start_stopped()
         supervisor.reap()
 
 

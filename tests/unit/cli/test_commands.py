@@ -262,7 +262,7 @@ def test_init_of_a_primary_and_of_a_paired_node(machine: CliMachine) -> None:
 
 
 def test_a_stop_on_purpose(running: CliMachine) -> None:
-    ran = running.run("node", "stop")
+    ran = running.run("node", "stop", "--no-wait")
     assert (ran.code, ran.out) == (0, "This node is stopping.\n")
     assert json.loads(running.run("ha", "status", "--json").out)["state"] == "GRACEFUL_SHUTDOWN"
 
