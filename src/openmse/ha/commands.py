@@ -23,7 +23,7 @@ from openmse.ha.messages import Order, OrderAnswer
 from openmse.ha.state import Pending
 from openmse.ha.timing import timing_faults
 from openmse.ha.transitions import Post, Verdict
-from openmse.ha.values import SECOND, Instant, Mode, Settings, Voter
+from openmse.ha.values import SECOND, Instant, Mode, NoWitnessMode, Settings, Voter
 
 PENDING_BUDGET_NS = 15 * SECOND
 
@@ -41,18 +41,48 @@ def on_command(d: Draft, event: Commanded, asked_by: str = "") -> None:
         case ForceTakeover():
             _force(d, event.id, command)
         case ConfirmAlone():
-            d.n.alone_confirmed = True
-            d.answer(event.id, True, "This node serves although nobody else answers.")
+            _confirm_alone(d, event.id)
         case ReleaseProtect():
-            d.n.protect_released = True
-            d.answer(event.id, True, "Writes no longer wait for the other node.")
+            _release_protect(d, event.id)
         case Maintenance() | ChangeSettings() | ChangeVoters():
             _change(d, event.id, command, asked_by)
         case StopNode():
             _stop(d, event.id, command)
         case LeaveQuarantine():
-            d.n.quarantine = ""
-            d.answer(event.id, True, "The rejoin is tried again.")
+            _leave_quarantine(d, event.id)
+
+
+def _confirm_alone(d: Draft, command_id: str) -> None:
+    n = d.n
+    if post_of(n) is not Post.OWNER_ALONE or n.alone_confirmed:
+        d.answer(command_id, False, "This node does not wait for a confirmation.")
+        return
+    n.alone_confirmed = True
+    d.answer(command_id, True, "This node serves although nobody else answers.")
+
+
+def _release_protect(d: Draft, command_id: str) -> None:
+    """Only where writes can wait: given elsewhere, it would void the next protection unseen."""
+    n, known = d.n, d.n.record.known
+    mode = known.settings.no_witness_mode if known is not None else None
+    if post_of(n) is not Post.OWNER_PINNED or n.witness.id or mode is not NoWitnessMode.PROTECT:
+        d.answer(
+            command_id,
+            False,
+            "Nothing waits here: that is so on the owner of a pair without a witness whose mode "
+            "is protect, while the other node is lost.",
+        )
+        return
+    n.protect_released = True
+    d.answer(command_id, True, "Writes no longer wait for the other node.")
+
+
+def _leave_quarantine(d: Draft, command_id: str) -> None:
+    if not d.n.quarantine:
+        d.answer(command_id, False, "This node is not set aside, so there is nothing to try again.")
+        return
+    d.n.quarantine = ""
+    d.answer(command_id, True, "The rejoin is tried again.")
 
 
 def _forward(d: Draft, event: Commanded) -> None:
