@@ -5,9 +5,9 @@ import ipaddress
 import click
 
 from openmse import ports
-from openmse.cli.machine import connect, load_config, perform, tell
+from openmse.cli.machine import connect, load_config, perform, status, tell
 from openmse.cli.passwords import password
-from openmse.errors import UsageError
+from openmse.errors import CommandRefused, UsageError
 from openmse.node.config import NodeConfig, Role, WitnessKind, WitnessSection
 from openmse.node.control.commands import PairArgs, UnpairArgs, WitnessArgs
 
@@ -42,6 +42,11 @@ def pair(ctx: click.Context, /, **options: str | int | bool) -> None:
     if peer in (config.node.host, config.node.host6):
         raise UsageError("The peer's address is this node's own; nothing was changed.")
     with connect(ctx) as client:
+        if status(client).peer is not None:  # before anybody is asked for passwords
+            raise CommandRefused(
+                "This node is paired already; nothing was changed.",
+                "'mse ha unpair' dissolves the pair first.",
+            )
         witness = None if options["no_witness"] else _witness_for_pairing(config, options)
         secret = password(str(options["password_file"]), "Pairing password of the secondary")
         port = int(options["port"]) or config.ports.pairing

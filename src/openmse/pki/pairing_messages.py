@@ -200,7 +200,9 @@ def refusal(code: Code, detail: str = "") -> PairingError:
     """The error for a code, in our words; ``detail``: checked facts to add, as a sentence."""
     sentence, hint, number = _SENTENCES[code]
     said = f"{sentence} {detail}".strip()
-    return PairingError(said, f"{hint} Nothing was changed.", code=number)
+    return PairingError(
+        said, f"{hint}".removesuffix(" Nothing was changed.") + " Nothing was changed.", code=number
+    )
 
 
 def code_of(error: PairingError) -> Code:
