@@ -133,6 +133,8 @@ class DatabaseLane:
             health = asyncio.create_task(self._seen.health.run())
             try:
                 while not self._is_closing:
+                    if health.done():
+                        health.result()  # it never returns: a mistake, which ends the lane too
                     self._wake.clear()
                     await self._turn()
                     await self._pause()

@@ -15,6 +15,8 @@ from openmse.node.runtime.database_plan import Act, Facts, Step
 from openmse.node.runtime.database_server import ServerKeeper
 
 PROMOTION_PERIOD_S = 10.0
+FAILURE_CHARACTERS_MAX = 600
+"""Of a sentence that quotes PostgreSQL, whose words have no bound: it travels in each heartbeat."""
 
 
 class Observer:
@@ -253,7 +255,7 @@ class Observer:
             peer_flush_lsn=status.peer_flush_lsn if is_primary and status else 0,
             peer_signed_at=self._peer_signed_at,
             is_healthy=not failure and not is_stuck and self.has_observed,
-            failure=failure or problem or self.health.complaint,
+            failure=(failure or problem or self.health.complaint)[:FAILURE_CHARACTERS_MAX],
             rung_needed=step.rung,
             progress_percent=progress,
         )

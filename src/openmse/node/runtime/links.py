@@ -97,11 +97,14 @@ class Links:
             self.etcd_send(message)
             return
         version = self._spoken.version_for(self._group, to)
-        data = self._codec.encode(message, group=self._group, sender=self._me, version=version)
-        if isinstance(message, DATAGRAMS):
-            self.udp.send(self._group, to, data)
-        else:
-            self.mesh.send(self._group, to, data)
+        try:
+            data = self._codec.encode(message, group=self._group, sender=self._me, version=version)
+            if isinstance(message, DATAGRAMS):
+                self.udp.send(self._group, to, data)
+            else:
+                self.mesh.send(self._group, to, data)
+        except PeerError as error:  # too long: as good as lost, and no reason to end
+            self._on_refused(error)
 
     def send_notice(self, notice: Notice) -> bool:
         """Tell the other node; False where there is no link to it."""

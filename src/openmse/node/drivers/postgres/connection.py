@@ -217,4 +217,5 @@ def _rows(result: "PGresult") -> list[Row]:
 
 
 def _text(value: bytes | None) -> str | None:
-    return None if value is None else value.decode()
+    """Names of roles may be in the encoding of another database: such bytes are shown as �."""
+    return None if value is None else value.decode(errors="replace")
