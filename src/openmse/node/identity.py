@@ -128,36 +128,44 @@ def create_group(config: NodeConfig) -> GroupInfo:
 
 
 def issue_own(config: NodeConfig, group: GroupInfo, ca_pem: bytes, ca_key_pem: bytes) -> None:
-    """Make this node's key and certificates, or renew the certificates. Raises StateError."""
+    """Make this node's keys and certificates, or renew the certificates. Raises StateError."""
     from openmse.pki.authority import Authority, Subject, new_key, signing_request
     from openmse.pki.names import Identity, Role
 
     ring, me = keyring(config), config.node.name
-    authority = Authority(ca_pem, ca_key_pem)
     addresses = own_addresses(config, group.virtual_ips)
     key = read_file(ring.key) if ring.key.exists() else new_key()
-    request = signing_request(key, me)
-    node = authority.issue(request, Subject(Identity(group.group, Role.NODE, me), (me,), addresses))
-    replication = authority.issue(
-        request, Subject(Identity(group.group, Role.REPLICATION, me), (me,), ())
-    )
+    subject = Subject(Identity(group.group, Role.NODE, me), (me,), addresses)
+    node = Authority(ca_pem, ca_key_pem).issue(signing_request(key, me), subject)
+    make_directories(config)
     write_file(ring.key, key, mode=PRIVATE)
     write_file(ring.certificate, node, mode=PUBLIC)
-    write_database_files(config, key=key, node=node, replication=replication, ca=ca_pem)
+    issue_database(config, group, ca_pem, ca_key_pem)
 
 
-def write_database_files(
-    config: NodeConfig, *, key: bytes, node: bytes, replication: bytes, ca: bytes
-) -> None:
-    """PostgreSQL's copies, owned by its user. Raises StateError."""
-    directory = keyring(config).database
-    owner = database_owner(config)
+def issue_database(config: NodeConfig, group: GroupInfo, ca_pem: bytes, ca_key_pem: bytes) -> None:
+    """PostgreSQL's own key and its certificates, as server and as replication client, or renewed
+    certificates for the key that is there. Owned by its user. Raises StateError."""
+    from openmse.pki.authority import Authority, Subject, new_key, signing_request
+    from openmse.pki.names import Identity, Role
+
+    directory, me = keyring(config).database, config.node.name
+    owner, authority = database_owner(config), Authority(ca_pem, ca_key_pem)
+    server_key = directory / "server.key"
+    key = read_file(server_key) if server_key.exists() else new_key()
+    request = signing_request(key, me)
+    addresses = own_addresses(config, group.virtual_ips)
+    server = Subject(Identity(group.group, Role.DATABASE, me), (me,), addresses)
+    client = Subject(Identity(group.group, Role.REPLICATION, me))
     make_directories(config)
-    write_file(directory / "server.crt", node, mode=PUBLIC, owner=owner)
-    write_file(directory / "server.key", key, mode=PRIVATE, owner=owner)
-    write_file(directory / "replication.crt", replication, mode=PUBLIC, owner=owner)
-    write_file(directory / "replication.key", key, mode=PRIVATE, owner=owner)
-    write_file(directory / "ca.crt", ca, mode=PUBLIC, owner=owner)
+    for name, data, mode in (
+        ("server.key", key, PRIVATE),
+        ("server.crt", authority.issue(request, server), PUBLIC),
+        ("replication.key", key, PRIVATE),
+        ("replication.crt", authority.issue(request, client), PUBLIC),
+        ("ca.crt", ca_pem, PUBLIC),
+    ):
+        write_file(directory / name, data, mode=mode, owner=owner)
 
 
 def make_directories(config: NodeConfig) -> None:

@@ -55,8 +55,9 @@ def renew_if_due(task: Task) -> str:
     replication = ring.database / "replication.crt"
     addresses = own_addresses(task.config, group.virtual_ips)
     node = Subject(Identity(group.group, Role.NODE, me), (me,), addresses)
+    database = Subject(Identity(group.group, Role.DATABASE, me), (me,), addresses)
     client = Subject(Identity(group.group, Role.REPLICATION, me))
-    for path, subject in ((ring.certificate, node), (server, node), (replication, client)):
+    for path, subject in ((ring.certificate, node), (server, database), (replication, client)):
         certificate = read_file(path) if path.exists() else b""
         reason = renewal_reason(certificate, authority, subject, task.now_s)
         if reason:

@@ -125,19 +125,20 @@ class Authority:
         """A certificate (PEM) for the key in ``request_pem`` and the names in ``subject``.
 
         What the request says of names is ignored: a witness may not become a node, nor a
-        replication client, by asking. Only a node's certificate carries host names and
-        addresses: with another's nobody can pose as the database. A witness's certificate lasts
-        as long as the authority, for a witness cannot renew it by itself.
+        replication client, by asking. Only a node's and its database's certificates carry host
+        names and addresses: with another's nobody can pose as the database. A witness's
+        certificate lasts as long as the authority, for a witness cannot renew it by itself.
         Raises PeerError where the request is not sound.
         """
         key = _request_key(load_request(request_pem))
-        is_replication = subject.identity.role is Role.REPLICATION
         common_name = _COMMON_NAMES.get(subject.identity.role, subject.identity.id)
         last = self._certificate.not_valid_after_utc
         until = (now or datetime.now(UTC)) + timedelta(seconds=LEAF_LIFETIME_S)
         until = last if subject.identity.role is Role.WITNESS else min(until, last)
-        usages = [ExtendedKeyUsageOID.CLIENT_AUTH]
-        if not is_replication:
+        usages = []
+        if subject.identity.role is not Role.DATABASE:
+            usages.append(ExtendedKeyUsageOID.CLIENT_AUTH)
+        if subject.identity.role is not Role.REPLICATION:
             usages.append(ExtendedKeyUsageOID.SERVER_AUTH)
         builder = _builder(
             x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)]),
@@ -199,7 +200,8 @@ def renewal_reason(
     if facts.identity != subject.identity:
         return "The certificate is for another party."
     wanted = {str(ipaddress.ip_address(address)) for address in subject.addresses}
-    if subject.identity.role is Role.NODE and not wanted <= set(facts.addresses):
+    is_server = subject.identity.role in (Role.NODE, Role.DATABASE)
+    if is_server and not wanted <= set(facts.addresses):
         return "The certificate lacks an address by which this node is reached."
     if authority_expires_s(authority_pem) <= facts.not_after_s:
         return ""  # it lasts as long as it can
@@ -238,7 +240,7 @@ def _sign(
 
 def _alternative_names(subject: Subject) -> x509.SubjectAlternativeName:
     general: list[x509.GeneralName] = [x509.UniformResourceIdentifier(subject.identity.uri)]
-    if subject.identity.role is not Role.NODE:
+    if subject.identity.role not in (Role.NODE, Role.DATABASE):
         return x509.SubjectAlternativeName(general)
     general += [x509.DNSName(name) for name in _unique((subject.identity.id, *subject.names))]
     for address in _unique(subject.addresses):

@@ -16,6 +16,9 @@ class Role(StrEnum):
     WITNESS = "witness"
     REPLICATION = "replication"
     """A node as client of the other's PostgreSQL."""
+    DATABASE = "database"
+    """A node's PostgreSQL as a server, with a key of its own: whoever gets hold of the database's
+    user must not be able to speak as the node."""
 
 
 class Identity(NamedTuple):

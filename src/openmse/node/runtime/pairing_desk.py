@@ -13,12 +13,11 @@ from openmse.node.config import NodeConfig, Role
 from openmse.node.config_check import read_interface
 from openmse.node.group import GroupInfo
 from openmse.node.identity import (
-    database_owner,
+    issue_database,
     keyring,
     make_directories,
     node_info,
     own_addresses,
-    write_database_files,
 )
 from openmse.pki.files import PRIVATE, PUBLIC, read_file, write_file
 from openmse.pki.names import Role as Party
@@ -122,17 +121,8 @@ class PairingDesk:
         write_file(ring.key, paired.key, mode=PRIVATE)
         write_file(ring.certificate, paired.certificate, mode=PUBLIC)
         write_file(ring.heartbeat, offer.heartbeat_key, mode=PRIVATE)
-        write_database_files(
-            config,
-            key=paired.key,
-            node=paired.certificate,
-            replication=paired.replication_certificate,
-            ca=offer.authority_certificate,
-        )
-        owner = database_owner(config)
-        client_key = ring.database / "replication.key"
-        write_file(client_key, paired.replication_key, mode=PRIVATE, owner=owner)
         info = _info(offer)
+        issue_database(config, info, offer.authority_certificate, offer.authority_key)
         if info.witness is not None:
             write_witness_key(config, info.witness.name)
         me = replace(node_info(config), incarnation=self._host.incarnation)
