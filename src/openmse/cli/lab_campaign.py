@@ -73,6 +73,7 @@ def demo(name: str, quick: bool, failover_wait: float | None, report: Path) -> N
 @click.option("--minutes", type=float, default=0.0, help="Stop after this long; go on later.")
 @click.option("--keep-going", is_flag=True, help="Do not stop at the first violation.")
 def campaign(
+    *,
     name: str,
     runs: int,
     seed: int,
@@ -126,6 +127,7 @@ def campaign(
 @click.option("--minutes", type=float, default=0.0, help="Stop after this long; go on later.")
 @click.option("--table", is_flag=True, help="Measure nothing, print what there is.")
 def bench(
+    *,
     name: str,
     results: Path,
     waits: tuple[float, ...],

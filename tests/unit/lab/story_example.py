@@ -64,12 +64,9 @@ def _outcome(index: int, acknowledged: list[Acknowledged]) -> Outcome:
     )
 
 
-def story(*violations: str) -> Story:
-    """The run; with ``violations`` a bad one."""
-    acknowledged = _acknowledged()
-    outcomes = [_outcome(i, acknowledged) for i in range(len(EVENTS))]
+def _pictures() -> list[Picture]:
     words = [("PRIMARY_ACTIVE", "SECONDARY_ACTIVE"), ("TERMINATED", "FAILOVER_ACTIVE")]
-    pictures = [
+    return [
         Picture(
             BEGIN + second * SECOND,
             "mse1",
@@ -84,6 +81,30 @@ def story(*violations: str) -> Story:
         )
         for second in range(150)
     ]
+
+
+def _totals(acknowledged: list[Acknowledged], violations: tuple[str, ...]) -> Totals:
+    return Totals(
+        acknowledged=len(acknowledged),
+        lost=3 if violations else 0,
+        unknown=71,
+        unknown_found=4,
+        rows_read=len(acknowledged),
+        vanished=0,
+        warnings=0,
+        double_presences=0,
+        signs=31234,
+        connect_ms=11.2,
+        pgbench_transactions=12345,
+        violations=list(violations),
+    )
+
+
+def story(*violations: str) -> Story:
+    """The run; with ``violations`` a bad one."""
+    acknowledged = _acknowledged()
+    outcomes = [_outcome(i, acknowledged) for i in range(len(EVENTS))]
+    pictures = _pictures()
     end = BEGIN + 150 * SECOND
     return Story(
         title="OpenMSE demo",
@@ -104,18 +125,5 @@ def story(*violations: str) -> Story:
         outcomes=outcomes,
         lost_in=[len(violations) and 3] + [0] * (len(outcomes) - 1),
         ticks=[ticks_around(acknowledged, o) for o in outcomes],
-        totals=Totals(
-            acknowledged=len(acknowledged),
-            lost=3 if violations else 0,
-            unknown=71,
-            unknown_found=4,
-            rows_read=len(acknowledged),
-            vanished=0,
-            warnings=0,
-            double_presences=0,
-            signs=31234,
-            connect_ms=11.2,
-            pgbench_transactions=12345,
-            violations=list(violations),
-        ),
+        totals=_totals(acknowledged, violations),
     )
