@@ -31,6 +31,7 @@ from openmse.node.drivers.store.voter import emptied, reincarnated
 from openmse.node.group import GroupInfo
 from openmse.node.identity import create_group, make_directories
 from openmse.node.runtime.background import Background
+from openmse.node.runtime.boot_mark import BootMark
 from openmse.node.runtime.event_log import EventLog
 from openmse.node.runtime.facts import facts_of
 from openmse.node.runtime.group_runtime import EXIT_AGAIN, GroupRuntime
@@ -38,9 +39,6 @@ from openmse.node.runtime.guard_link import GuardLink
 from openmse.node.runtime.journal import Journal
 from openmse.node.runtime.notices import Notice
 from openmse.node.runtime.pairing import NodePairing
-
-BOOT_MARKER = "booted"
-"""In the run directory, which a boot of the machine empties."""
 
 
 class Daemon:
@@ -55,6 +53,7 @@ class Daemon:
         self._events = EventLog(places.events, self._background)
         self._journal = Journal(places.journal, self._background)
         self._guard = GuardLink(config)
+        self._boot = BootMark(places.run_dir)
         self._pairing = NodePairing(config, self)
         self._control = ControlServer(places.control_socket, Handler(self, self._pairing, self))
         self.runtime: GroupRuntime | None = None
@@ -147,12 +146,11 @@ class Daemon:
         loop.set_exception_handler(self._on_loop_error)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
-        is_machine_boot = self._prepare()
+        self._prepare()
         try:
             await self._control.start()
             while not self._is_stopping:
-                await self._live(is_machine_boot=is_machine_boot)
-                is_machine_boot = False
+                await self._live()
             (self.config.places.run_dir / STOPPED_NAME).touch()  # or the guard would restart it
         finally:
             await self._control.stop()
@@ -161,21 +159,17 @@ class Daemon:
             self._background.close()
         return 0
 
-    def _prepare(self) -> bool:
-        """Directories, lock, memory; whether the machine has booted since the last start."""
+    def _prepare(self) -> None:
+        """Directories, lock, memory."""
         places = self.config.places
         _make(places.run_dir)
         _make(places.state_dir)
         make_directories(self.config)
         self._lock = HealthMonitorLock(str(places.run_dir))
         self._opened = open_voter(places.register, self.config.node.name)
-        marker = places.run_dir / BOOT_MARKER
-        is_machine_boot = not marker.exists()
-        marker.touch()
         raise_priority()
-        return is_machine_boot
 
-    async def _live(self, *, is_machine_boot: bool) -> None:
+    async def _live(self) -> None:
         assert self._opened is not None
         runtime = GroupRuntime(
             self.config,
@@ -183,11 +177,11 @@ class Daemon:
             self._opened,
             events=self._events,
             journal=self._journal,
-            is_machine_boot=is_machine_boot,
+            is_machine_boot=self._boot.is_machine_boot,
             on_notice=self._pairing.on_notice,
         )
         runtime.links.on_peer_up = self._pairing.on_link_up
-        runtime.on_step = self._guard.on_step
+        runtime.on_step = self._on_step
         self.runtime = runtime
         try:
             await runtime.open()
@@ -204,6 +198,10 @@ class Daemon:
             self._is_stopping = True
         if runtime.wants_new_incarnation:
             self._opened.record = reincarnated(self._opened)
+
+    def _on_step(self, node: Node) -> None:
+        self._boot.on_step(node)
+        self._guard.on_step(node)
 
     def _load_group(self) -> GroupInfo | None:
         places = self.config.places
