@@ -14,7 +14,7 @@ help:
 	@echo "make demo      build a pair in a laboratory, kill machines under load, show that nothing was lost"
 	@echo "make test      every test (some need root; they say so and are skipped elsewhere)"
 	@echo "make check     format, lint, types, imports"
-	@echo "make bench     the table of figures; appends and resumes (docs/bench.md)"
+	@echo "make bench     the table of figures; appends and resumes (docs/lab.md)"
 	@echo "make explore   exhaust the protocol's states at small bounds"
 	@echo "make simulate  SEEDS=n seeded simulations with virtual time"
 	@echo "make campaign  RUNS=n SEED=s random real faults under load"
