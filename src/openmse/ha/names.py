@@ -236,6 +236,16 @@ def _peer_state(n: Node, config: Config) -> tuple[State, str]:
             f"Waiting for {config.owner}, the node that has the newest data; 'mse ha takeover "
             "--force' shows what going on without it would lose."
         )
+    if config.mode is Mode.PINNED and not is_heard_owner:
+        return State.WAITING, (
+            f"{config.owner} owns, but is not heard, and nobody takes over by itself: it owns as "
+            "PINNED. 'mse ha takeover --force' shows what going on without it would lose."
+        )
+    if config.mode is Mode.SYNC and not n.peer.heard_at:
+        return State.WAITING, (
+            f"Waiting for {config.owner}, which owns and has not been heard since this node's "
+            f"health monitor started. {_why_no_takeover(n)}"
+        )
     if config.mode is Mode.PINNED:
         return State.PINNED, _why_pinned(n, config)
     if is_configured_primary(n, config):
@@ -243,9 +253,14 @@ def _peer_state(n: Node, config: Config) -> tuple[State, str]:
     if config.mode is Mode.SYNC and is_standby_following(n) and is_heard_owner:
         return State.SECONDARY_ACTIVE, "The pair is in step; either node may own next."
     if not is_heard_owner:
-        why = facts.why_no_takeover(n) or "The witness is being asked for its vote."
-        return State.SECONDARY_ALONE, f"{config.owner} owns, but is not heard. {why}"
+        return State.SECONDARY_ALONE, (
+            f"{config.owner} owns, but is not heard. {_why_no_takeover(n)}"
+        )
     return State.SECONDARY_ALONE, f"{config.owner} owns; this node {_following(n)}."
+
+
+def _why_no_takeover(n: Node) -> str:
+    return facts.why_no_takeover(n) or "The witness is being asked for its vote."
 
 
 def _following(n: Node) -> str:
