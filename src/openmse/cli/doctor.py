@@ -47,6 +47,8 @@ class LocalFacts(Struct, frozen=True, kw_only=True):
     has_watchdog: bool = False
     is_agent_executable: bool = False
     interfaces: tuple[str, ...] = ()
+    tails: tuple[str, ...] = ()
+    """Directories with parts of a history that a rejoin removed, the oldest first."""
 
 
 def findings(s: Snapshot | None, facts: LocalFacts) -> list[Finding]:
@@ -79,6 +81,14 @@ def _local(facts: LocalFacts) -> Iterator[Finding]:
             "'mse node init'",
         )
     yield from _disk(facts)
+    if facts.tails:
+        yield Finding(
+            Severity.INFO,
+            "tail_kept",
+            f"Of what a rejoin removed from this node's own history, {len(facts.tails)} part(s) "
+            f"are kept aside, the newest in {facts.tails[-1]}.",
+            "Its summary.json says what is in it; nothing is to be done unless writes are missed.",
+        )
     if facts.config is not None:
         yield from _devices(facts, facts.config)
 

@@ -58,8 +58,16 @@ def _facts(ctx: click.Context, down: MseError | None) -> LocalFacts:
         total_bytes=total_bytes,
         has_watchdog=config is not None and Path(config.watchdog.device).exists(),
         is_agent_executable=config is not None and os.access(config.fencing.agent, os.X_OK),
+        tails=_tails(state_dir / "postgres" / "divergent"),
         interfaces=tuple(sorted(path.name for path in Path("/sys/class/net").glob("*"))),
     )
+
+
+def _tails(path: Path) -> tuple[str, ...]:
+    try:
+        return tuple(sorted(str(entry) for entry in path.iterdir()))
+    except OSError:  # nothing was ever kept, or the caller may not look
+        return ()
 
 
 def _disk(path: Path) -> tuple[int, int]:
