@@ -1,0 +1,209 @@
+"""What the tests of a whole product share: an operator's hands and eyes in a laboratory.
+
+Units: seconds for timeouts and durations, CLOCK_BOOTTIME ns for instants.
+"""
+
+import secrets
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from openmse.errors import MseError
+from openmse.lab import checker, cleanup, client, linux, requirements, status
+from openmse.lab.laboratory import Laboratory, Wanted
+from openmse.lab.topology import IMAGE_ROOT, Places, Topology
+from openmse.lab.workload import WRITER, Workload
+
+Told = dict[str, Any]
+Done = subprocess.CompletedProcess[str]
+NODES = ("mse1", "mse2")
+OTHER = {"mse1": "mse2", "mse2": "mse1"}
+
+
+class Site:
+    """One laboratory as its operator sees it."""
+
+    def __init__(self, lab: Laboratory) -> None:
+        self.lab = lab
+
+    # ------------------------------------------------------------------ commands
+
+    def mse(self, machine: str, *words: str, typed: str = "", timeout_s: float = 90.0) -> Done:
+        """Run an ``mse`` command on a machine; ``typed`` is its standard input."""
+        return self.run(machine, "mse", *words, typed=typed, timeout_s=timeout_s)
+
+    def run(self, machine: str, *argv: str, typed: str = "", timeout_s: float = 60.0) -> Done:
+        """Run any command on a machine."""
+        return self.lab.exec(machine, argv, timeout_s=timeout_s, input_text=typed)
+
+    def ok(self, machine: str, *words: str, typed: str = "") -> str:
+        """Run an ``mse`` command that has to succeed; what it printed."""
+        done = self.mse(machine, *words, typed=typed)
+        assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}\n{self.story()}"
+        return done.stdout
+
+    def refused(self, machine: str, *words: str, code: int, match: str, typed: str = "") -> Done:
+        """Run a command that has to end with ``code`` and say ``match`` in an error of ours."""
+        done = self.mse(machine, *words, typed=typed)
+        assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}{done.stderr}"
+        assert match in done.stderr, done.stderr
+        assert "Traceback" not in done.stderr
+        return done
+
+    # ------------------------------------------------------------------ looking
+
+    def told(self, machine: str) -> Told:
+        """What a node says of itself now; empty where it does not answer."""
+        if not self.lab.has_power(machine):
+            return {}
+        return status.ask(self.lab, machine) or {}
+
+    def register(self) -> Told:
+        """The newest config that either node knows chosen."""
+        found = [told["register"] for name in NODES if (told := self.told(name)).get("register")]
+        return max(found, key=lambda r: (r["term"], r["epoch"]), default={})
+
+    def owner(self) -> str:
+        """Who owns by the newest config."""
+        return str(self.register().get("owner", ""))
+
+    def events(self, machine: str) -> str:
+        """The event log of a node as text."""
+        return self.mse(machine, "ha", "events").stdout
+
+    def alarms(self, machine: str) -> set[str]:
+        """The kinds of alarms that a node shows now."""
+        return {alarm["kind"] for alarm in self.told(machine).get("alarms", ())}
+
+    def findings(self, machine: str) -> dict[str, str]:
+        """What the doctor finds: code to action."""
+        import json
+
+        done = self.mse(machine, "ha", "doctor", "--json")
+        return {found["code"]: found["action"] for found in json.loads(done.stdout)}
+
+    def story(self) -> str:
+        """Status and events of both nodes, for a failed assertion."""
+        words = []
+        for name in NODES:
+            if not self.lab.has_power(name):
+                words.append(f"=== {name} has no power")
+                continue
+            for command in (("ha", "status"), ("ha", "events", "--since", "3m")):
+                done = self.mse(name, *command, timeout_s=20)
+                words.append(f"=== {name}: {' '.join(command)}\n{done.stdout}{done.stderr}")
+        return "\n".join(words)
+
+    # ------------------------------------------------------------------ waiting
+
+    def until(self, condition: Callable[[], object], what: str, timeout_s: float = 40.0) -> float:
+        """Wait until ``condition`` holds; seconds it took."""
+        began = time.monotonic()
+        while not condition():
+            if time.monotonic() > began + timeout_s:
+                pytest.fail(f"Waited {timeout_s:.0f} s in vain until {what}.\n{self.story()}")
+            time.sleep(0.05)
+        return time.monotonic() - began
+
+    def until_mode(self, mode: str, timeout_s: float = 60.0) -> float:
+        """Wait until both nodes know the newest config, it has this mode, and the copy follows."""
+
+        def holds() -> bool:
+            told = [self.told(name) for name in NODES]
+            if any(not one.get("register") for one in told):
+                return False
+            kinds = {(one["register"]["epoch"], one["register"]["mode"]) for one in told}
+            syncs = {one["sync"] for one in told}
+            serves = any(one["role"] == "primary" and one["admits_clients"] for one in told)
+            return (
+                len(kinds) == 1 and {m for _, m in kinds} == {mode} and syncs == {"sync"} and serves
+            )
+
+        return self.until(holds, f"the pair is {mode}", timeout_s)
+
+    def until_owner(self, machine: str, timeout_s: float = 40.0) -> float:
+        """Wait until a machine owns and admits clients."""
+
+        def holds() -> bool:
+            told = self.told(machine)
+            return told.get("role") == "primary" and bool(told.get("admits_clients"))
+
+        return self.until(holds, f"{machine} serves", timeout_s)
+
+    def until_sync(self, timeout_s: float = 90.0) -> float:
+        """Wait until the pair is in SYNC."""
+        return self.until_mode("SYNC", timeout_s)
+
+    def mended(self) -> None:
+        """Power everywhere, cables healed, in SYNC, owned by mse1."""
+        for name in self.lab.machines:
+            if not self.lab.has_power(name):
+                self.lab.power_on(name)
+        self.lab.heal()
+        self.until_sync(120)
+
+    # ------------------------------------------------------------------ clients
+
+    def sql(self, statement: str, timeout_s: float = 20.0) -> Done:
+        """A statement through the virtual IP, as psql prints it."""
+        dsn = client.dsn(self.lab.places)
+        assert dsn is not None
+        quick = f"{dsn} connect_timeout=3"
+        return self.lab.exec("client", ["psql", quick, "-XAtqc", statement], timeout_s=timeout_s)
+
+    def value(self, statement: str) -> str:
+        """What a statement answers."""
+        done = self.sql(statement)
+        assert done.returncode == 0, done.stderr + self.story()
+        return done.stdout.strip()
+
+    def until_value(self, statement: str, wanted: str, timeout_s: float = 30.0) -> None:
+        """Wait until a statement answers ``wanted``."""
+
+        def holds() -> bool:
+            done = self.sql(statement)
+            return done.returncode == 0 and done.stdout.strip() == wanted
+
+        self.until(holds, f"{statement} says {wanted}", timeout_s)
+
+    @contextmanager
+    def load(self) -> Iterator[Workload]:
+        """A writer through the virtual IP; at the end nothing acknowledged may be lost."""
+        dsn = client.dsn(self.lab.places)
+        assert dsn is not None
+        load = Workload(self.lab, dsn, f"r{secrets.token_hex(4)}")
+        load.create_table()
+        load.start(WRITER)
+        try:
+            self.until(lambda: load.acknowledged_since(0) > 20, "writes are acknowledged")
+            yield load
+            began = linux.now_ns()
+            self.until(lambda: load.acknowledged_since(began) > 20, "writes are acknowledged again")
+        finally:
+            load.stop()
+        verdict = checker.judge(load.writer.account(), load.rows())
+        assert not verdict.violations, verdict.violations
+        assert verdict.acknowledged > 40
+
+
+@contextmanager
+def site(
+    topology: Topology = Topology.PAIR, *, failover_wait_s: float = 2.0, is_bare: bool = False
+) -> Iterator[Site]:
+    """A laboratory of its own, always removed."""
+    try:
+        requirements.check(str(IMAGE_ROOT))
+    except MseError as error:
+        pytest.skip(str(error))
+    name = f"tp{secrets.token_hex(4)}"
+    wanted = Wanted(topology=topology, failover_wait_s=failover_wait_s, is_bare=is_bare)
+    try:
+        laboratory = Laboratory.up(name, wanted)
+        yield Site(laboratory)
+        laboratory.close()
+    finally:
+        cleanup.down(Places.of(name))

@@ -1,0 +1,297 @@
+"""What an operator asks of a pair in SYNC, with the product's own commands, while clients write."""
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+from operating import NODES, OTHER, Site, site
+
+from openmse.lab.topology import Kind
+
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(240)]
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Site]:
+    """A pair with a witness, failover wait 2 s."""
+    with site() as built:
+        yield built
+
+
+@pytest.fixture
+def pair(shared: Site) -> Site:
+    """The pair, in SYNC, everything with power."""
+    shared.mended()
+    return shared
+
+
+def test_settings_change_while_serving(pair: Site) -> None:
+    node = OTHER[pair.owner()]  # asked on the standby: forwarded to the owner
+    with pair.load():
+        for wait in ("5", "2"):
+            pair.ok(node, "ha", "settings", "--failover-wait", wait)
+            assert f"failover wait     {wait} s" in pair.ok(node, "ha", "settings")
+        pair.ok(node, "ha", "settings", "--failover-type", "manual")
+        assert "failover type     manual" in pair.ok(node, "ha", "settings")
+        pair.ok(node, "ha", "settings", "--failover-type", "automatic")
+        assert pair.register()["mode"] == "SYNC"
+
+
+@pytest.mark.parametrize(
+    ("options", "numbers"),
+    [
+        (("--failover-wait", "0.5"), "0.5 s; it must lie between 2 s and 120 s"),
+        (("--failover-wait", "500"), "500 s; it must lie between 2 s and 120 s"),
+        (("--boot-patience", "1"), "longer than the failover wait of 2 s"),
+        (("--failback-stable", "-1"), "between 0 s and 86400 s"),
+    ],
+)
+def test_impossible_timings_are_refused_with_numbers(
+    pair: Site, options: tuple[str, str], numbers: str
+) -> None:
+    before = pair.register()
+    pair.refused(pair.owner(), "ha", "settings", *options, code=2, match=numbers)
+    assert pair.register() == before
+
+
+def test_commands_that_find_nothing_to_do_say_so(pair: Site) -> None:
+    owner = pair.owner()
+    before = pair.register()
+    for node in NODES:
+        for words, sentence in (
+            (("rejoin",), "not set aside"),
+            (("confirm-alone",), "does not wait for a confirmation"),
+            (("release-protect",), "Nothing waits here"),
+        ):
+            pair.refused(node, "ha", *words, code=3, match=sentence)
+    pair.refused(owner, "ha", "switchover", "--to", owner, code=3, match="owns already")
+    pair.refused(owner, "ha", "switchover", "--to", "mse9", code=2, match="no node 'mse9'")
+    pair.refused(owner, "ha", "takeover", code=2, match="without --force")
+    assert pair.register() == before
+
+
+def test_maintenance_holds_takeovers_off(pair: Site) -> None:
+    owner = pair.owner()
+    pair.ok(OTHER[owner], "ha", "maintenance", "on")
+    pair.until(lambda: "maintenance" in pair.alarms(OTHER[owner]), "maintenance is shown")
+    pair.refused(owner, "ha", "switchover", code=3, match="Maintenance is on")
+    assert pair.value("select 1") == "1"
+    pair.ok(owner, "ha", "maintenance", "off")
+    pair.until_sync()
+
+
+def test_a_drill_and_its_report(pair: Site) -> None:
+    owner = pair.owner()
+    with pair.load():
+        report = json.loads(pair.ok(owner, "ha", "drill", "--yes", "--json"))
+        assert report["result"] == "passed"
+    assert pair.owner() == owner
+    assert "passed" in pair.ok(owner, "ha", "drill", "--list")
+
+
+def test_a_drill_of_a_pair_out_of_step_moves_nothing(pair: Site) -> None:
+    owner = pair.owner()
+    pair.ok(owner, "ha", "maintenance", "on")
+    before = pair.register()
+    pair.refused(owner, "ha", "drill", "--yes", code=3, match="Nothing was moved")
+    assert pair.register() == before
+    pair.ok(owner, "ha", "maintenance", "off")
+
+
+def test_the_doctor_finds_a_healthy_pair_well(pair: Site) -> None:
+    def is_well(node: str) -> bool:
+        return set(pair.findings(node)) <= {"all_well", "tail_kept", "slow_machine", "slow_network"}
+
+    for node in NODES:  # a busy computer may really be slow for a moment
+        pair.until(lambda node=node: is_well(node), f"{node} is found well", 20)
+
+
+def test_the_past_is_told_and_the_journal_is_faithful(pair: Site) -> None:
+    owner = pair.owner()
+    pair.ok(owner, "ha", "switchover")
+    pair.until_sync()
+    for node in NODES:
+        assert "config_chosen" in pair.events(node)
+        replayed = json.loads(pair.ok(node, "ha", "journal", "replay", "--json"))
+        assert sum(file["steps"] for file in replayed) > 100
+        assert [file["differences"] for file in replayed] == [[] for _ in replayed]
+        assert [file["damaged"] for file in replayed] == [0 for _ in replayed]
+    assert "switchover_started" in pair.events(owner)
+
+
+def test_watching_the_status_shows_each_change(pair: Site) -> None:
+    owner = pair.owner()
+    watcher = pair.lab.popen(
+        OTHER[owner],
+        ["mse", "ha", "status", "--watch", "--json"],
+        stdout=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    )
+    with watcher:
+        try:
+            assert watcher.stdout is not None
+            assert json.loads(watcher.stdout.readline())["register"]["owner"] == owner
+            pair.ok(owner, "ha", "switchover")
+            seen = [json.loads(watcher.stdout.readline()) for _ in range(3)]
+            deadline = time.monotonic() + 20
+            while seen[-1]["register"]["owner"] == owner or seen[-1]["role"] != "primary":
+                assert time.monotonic() < deadline
+                seen.append(json.loads(watcher.stdout.readline()))
+        finally:
+            watcher.kill()
+
+
+# ---------------------------------------------------------------------- planned stops
+
+
+@pytest.mark.parametrize("which", ["standby", "owner"])
+def test_a_planned_stop_stays_and_nobody_takes_over(pair: Site, which: str) -> None:
+    owner = pair.owner()
+    node = owner if which == "owner" else OTHER[owner]
+    assert "has stopped" in pair.ok(node, "node", "stop")
+    pair.until(lambda: not any(pair.lab.pids(node).values()), "nothing of it runs", 5)
+    pair.refused(node, "ha", "status", code=4, match="MSE-CTL-002")
+    pair.until(lambda: pair.told(OTHER[node])["register"]["mode"] == "ALONE", "ALONE is known")
+    quiet_until = time.monotonic() + 4.0  # twice the failover wait
+    while time.monotonic() < quiet_until:
+        assert pair.told(OTHER[node])["register"]["owner"] == owner
+        assert pair.lab.pids(node)["health-monitor"] is None
+        time.sleep(0.2)
+    told = pair.told(OTHER[node])
+    assert told["state"] == ("PRIMARY_ALONE" if which == "standby" else "WAITING"), told
+    assert pair.run(node, "kill", "-HUP", "1").returncode == 0  # as `systemctl start`
+    pair.until_sync()
+    assert pair.owner() == owner
+
+
+def test_a_planned_stop_with_handover_costs_clients_little(pair: Site) -> None:
+    owner = pair.owner()
+    with pair.load() as load:
+        pair.ok(owner, "node", "stop", "--handover")
+        pair.until(lambda: load.last_served_by() == OTHER[owner], "the other node serves")
+    assert pair.register()["owner"] == OTHER[owner]
+    assert pair.lab.pids(owner)["health-monitor"] is None
+    pair.run(owner, "kill", "-HUP", "1")
+    pair.until_sync()
+
+
+def test_graceful_shutdown_is_shown_while_it_lasts(pair: Site) -> None:
+    owner = pair.owner()
+    pair.lab.cut(owner, "witness")
+    pair.lab.cut(owner, OTHER[owner])  # the register cannot be told: it waits for it
+    pair.ok(owner, "node", "stop", "--no-wait")
+    pair.until(lambda: pair.told(owner).get("state") in ("GRACEFUL_SHUTDOWN", None), "it is shown")
+    pair.until(lambda: pair.lab.pids(owner)["health-monitor"] is None, "it stops all the same", 40)
+    pair.lab.heal()
+    pair.run(owner, "kill", "-HUP", "1")
+    pair.until_sync()
+
+
+# ---------------------------------------------------------------------- takeovers by hand
+
+
+def test_failover_type_manual_waits_for_the_operator(pair: Site) -> None:
+    owner = pair.owner()
+    pair.ok(owner, "ha", "settings", "--failover-type", "manual")
+    with pair.load() as load:
+        pair.lab.power_off(owner)
+        quiet_until = time.monotonic() + 5.0
+        while time.monotonic() < quiet_until:
+            assert pair.told(OTHER[owner])["role"] != "primary"
+            time.sleep(0.2)
+        assert "manual" in pair.told(OTHER[owner])["why_not"]["takeover"]
+        pair.ok(OTHER[owner], "ha", "switchover")
+        pair.until(lambda: load.last_served_by() == OTHER[owner], "the other node serves")
+    assert pair.register()["term"] == 1, "nothing was forced"
+    pair.lab.power_on(owner)
+    pair.until_sync()
+    pair.ok(owner, "ha", "settings", "--failover-type", "automatic")
+
+
+def test_failback_goes_home(pair: Site) -> None:
+    if pair.owner() == "mse1":
+        pair.ok("mse1", "ha", "switchover")
+        pair.until_sync()
+    with pair.load():
+        pair.ok("mse2", "ha", "failback")
+    assert pair.owner() == "mse1"
+
+
+def test_a_cold_boot_of_everything(pair: Site) -> None:
+    owner = pair.owner()
+    pair.value("create table if not exists cold (n int)")
+    pair.value("insert into cold values (42)")
+    daemons = [m.name for m in pair.lab.machines.values() if m.kind is not Kind.CLIENT]
+    for name in daemons:
+        pair.lab.power_off(name)
+    for name in daemons:
+        pair.lab.power_on(name)
+    pair.until_sync()
+    assert pair.owner() == owner
+    assert pair.value("select n from cold limit 1") == "42"
+
+
+def test_a_standby_that_boots_alone_waits_and_says_for_whom(pair: Site) -> None:
+    """In SYNC: the witness lives, but the whole site has just booted: the owner goes first."""
+    owner = pair.owner()
+    for name in (*NODES, "witness"):
+        pair.lab.power_off(name)
+    pair.lab.power_on(OTHER[owner])
+    pair.until(lambda: pair.told(OTHER[owner]).get("register"), "it answers")
+    told = pair.told(OTHER[owner])
+    assert told["state"] == "WAITING", told
+    assert owner in told["reason"]
+    assert not told["admits_clients"]
+
+
+def test_a_standby_whose_owner_went_on_alone_waits_for_the_newest_data(pair: Site) -> None:
+    owner = pair.owner()
+    other = OTHER[owner]
+    pair.lab.power_off(other)
+    pair.until(lambda: pair.told(owner)["register"]["mode"] == "ALONE", "the owner goes on alone")
+    pair.value("create table if not exists newest (n int)")
+    pair.lab.power_off(owner)
+    pair.lab.power_on(other)
+    pair.until(lambda: "newest data" in pair.told(other).get("reason", ""), "it waits", 20)
+    told = pair.told(other)
+    assert told["state"] == "WAITING"
+    assert told["loss"]["owner"] == owner
+    pair.refused(other, "ha", "switchover", code=3, match="takeover --force")
+    assert not pair.told(other)["admits_clients"]
+
+
+def test_a_forced_takeover_and_the_old_owner_back(pair: Site) -> None:
+    owner = pair.owner()
+    other = OTHER[owner]
+    pair.value("create table if not exists forced (who text)")
+    pair.value("truncate forced")
+    pair.lab.power_off(other)
+    pair.until(lambda: pair.told(owner)["register"]["mode"] == "ALONE", "the owner goes on alone")
+    pair.value("insert into forced values ('the old owner alone')")
+    pair.lab.power_off(owner)
+    pair.lab.power_off("witness")
+    pair.lab.power_on(other)
+    pair.until(lambda: pair.told(other).get("loss"), "it answers")
+    asked = pair.mse(other, "ha", "takeover", "--force", typed="yes\n")
+    assert asked.returncode == 2
+    assert "Possible loss" in asked.stderr
+    assert f"{owner} will serve if it is started" in asked.stderr
+    assert not pair.told(other)["admits_clients"]
+    pair.ok(other, "ha", "takeover", "--force", typed=f"{other}\n")
+    pair.until_owner(other)
+    assert pair.value("select count(*) from forced") == "0"
+    with pair.load():
+        pair.lab.power_on(owner)
+        pair.lab.power_on("witness")
+        pair.until_sync()
+        assert pair.owner() == other
+    assert pair.register()["term"] == 2
+    kept = pair.run(owner, "find", "/var/lib/openmse/postgres/divergent").stdout
+    assert "summary" in kept, kept
+    assert "tail_kept" in pair.findings(owner)
+    assert "forced_term" in pair.findings(other)
+    pair.ok(other, "ha", "settings", "--boot-alone", "auto")
+    pair.until(lambda: "forced_term" not in pair.alarms(other), "the alarm ends")
