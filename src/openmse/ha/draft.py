@@ -146,6 +146,13 @@ def own_value_in_flight(n: Node) -> Config | None:
     return None
 
 
+def has_voted_away(n: Node) -> bool:
+    """Whether this owner has accepted another owner, of unknown fate: it may be chosen by this very
+    vote, so no lease of the old config counts until that is known (⚠ §3)."""
+    value = n.record.value
+    return is_owner(n) and is_unresolved(n) and value is not None and value.owner != n.me
+
+
 def needs_lease(n: Node) -> bool:
     """Whether this node, as owner, may serve only on a granted lease.
 
@@ -172,6 +179,7 @@ __all__ = [
     "Draft",
     "acceptor",
     "durable",
+    "has_voted_away",
     "is_owner",
     "is_released",
     "is_stopped",

@@ -20,7 +20,6 @@ from openmse.ha.state import Node, OperationKind
 from openmse.ha.timing import RESET_GRACE_NS, WITNESS_BACK_NS, WITNESS_LOST_NS
 from openmse.ha.transitions import Post, Verdict
 from openmse.ha.values import (
-    MILLISECOND,
     SECOND,
     Config,
     FailoverType,
@@ -31,7 +30,7 @@ from openmse.ha.values import (
 
 FLAP_WINDOW_NS = 60 * SECOND
 FLAP_LIMIT = 3
-GONE_BACK_NS = 500 * MILLISECOND
+GONE_BACK_NS = 3 * SECOND
 FLAP_WAIT_NS = 10 * SECOND
 FLAP_WAIT_MAX_NS = 300 * SECOND
 
@@ -72,6 +71,7 @@ def note_facts(d: Draft) -> None:
     else:
         n.unstreamed_at = n.unstreamed_at or n.now
         n.streaming_since = Instant(0)
+    n.behind_since = (n.behind_since or n.now) if _is_behind_peer(n) else Instant(0)
     _note_witness(d)
     if serves and not n.db.is_healthy:
         n.db_failed_at = n.db_failed_at or n.now
@@ -156,6 +156,8 @@ def _owner_verdict(n: Node) -> Verdict:
     if is_released(n):
         return _released_verdict(n)
     if is_peer_lost(n) and not n.is_halted and not _is_protected(n, known):
+        if n.behind_since and not is_peer_silent(n):
+            return Verdict.STEADY  # ⚠ which disk is the older one is settled first
         return Verdict.PEER_LOST
     if _wants_to_stop(n):
         return Verdict.STOP_ON_PURPOSE
@@ -370,16 +372,22 @@ def why_no_failback(n: Node) -> str:
     return why_no_switchover(n)
 
 
-def has_gone_back(n: Node) -> bool:
-    """Whether the own disk went back in time: the other node holds more of this very history than
-    this primary, and cannot stream from it. Judged only after a while without streaming, so that
-    the own view is not simply older than the other's."""
+def _is_behind_peer(n: Node) -> bool:
+    """Whether the other node shows more of this owner's very history than the own view does."""
     known, held = n.record.known, n.peer.standing
-    if known is None or not is_owner(n) or n.is_halted or is_peer_silent(n):
-        return False
-    if not n.unstreamed_at or since(n.now, n.unstreamed_at) < GONE_BACK_NS or held.is_streaming:
+    if known is None or not is_owner(n) or held.is_streaming:
         return False
     return held.lineage == n.db.lineage == known.lineage and held.end_lsn > n.db.end_lsn
+
+
+def has_gone_back(n: Node) -> bool:
+    """Whether the own disk went back in time: the other node holds more of this very history than
+    this primary, and cannot stream from it. Judged only once that has lasted: the own view is
+    older than the other's word by up to its polling (a standby fresh from a base backup begins to
+    stream at a segment that the owner has only just switched to)."""
+    if not n.unstreamed_at or n.is_halted or is_peer_silent(n) or not n.behind_since:
+        return False
+    return since(n.now, n.behind_since) >= GONE_BACK_NS
 
 
 def is_streaming_standby(n: Node) -> bool:

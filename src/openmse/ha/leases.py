@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from openmse.ha import acceptor
 from openmse.ha.draft import (
     Draft,
+    has_voted_away,
     is_owner,
     is_released,
     is_stopped,
@@ -30,7 +31,7 @@ TAKEOVER_BUDGET_NS = 500 * MILLISECOND
 
 def wants_grant(n: Node) -> bool:
     """Whether this node, as owner, asks its voters for a lease with its beats."""
-    if not is_owner(n) or is_released(n) or n.is_stopping:
+    if not is_owner(n) or is_released(n) or n.is_stopping or has_voted_away(n):
         return False
     if n.is_halted and n.now < n.yields_until:
         return False
@@ -188,6 +189,10 @@ def _hold(d: Draft, ack: BeatAck) -> None:
 def on_time(d: Draft) -> None:
     """At 0.8 of the lease without a grant: halt. Everything is stopped by the plan that follows."""
     n = d.n
+    if has_voted_away(n):
+        n.is_halted = True
+        n.is_admitted = False
+        return
     if not is_owner(n) or n.is_halted or not needs_lease(n):
         return
     if n.now < n.cutoff_at:
@@ -219,7 +224,7 @@ def yield_until(n: Node, left_ns: int) -> Instant:
 def resume(d: Draft) -> None:
     """Clear the halt once a lease is held again and everything is verifiably down."""
     n = d.n
-    if not n.is_halted:
+    if not n.is_halted or has_voted_away(n):
         return
     if not is_owner(n) or not needs_lease(n):
         n.is_halted = False

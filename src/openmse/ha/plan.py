@@ -192,7 +192,7 @@ def _db_of_peer(n: Node, known: Config) -> DbWanted:
     if known.mode is Mode.ALONE and hears_owner:
         rung = Rung.REBUILD  # ⚠ only towards the owner of a config known chosen that is ALONE
     is_same = n.db.role is DbRole.STANDBY and n.db.lineage == known.lineage
-    if n.db.is_complete and is_same and n.db.end_lsn > n.peer.standing.end_lsn:
+    if n.db.is_complete and is_same and n.db.end_lsn >= n.peer.standing.end_lsn:
         rung = Rung.STREAM  # ⚠ ahead of the owner on its own history: the owner's disk went back
     if not n.db.is_complete and rung is Rung.STREAM:
         return _DOWN

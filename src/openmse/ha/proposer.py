@@ -157,6 +157,7 @@ def _accept_own(d: Draft) -> bool:
     assert p.value is not None
     if p.value.owner != n.me and is_owner(n) and not is_stopped(n):
         n.proposal = None  # ⚠ the owner has granted to itself until it has stopped
+        n.next_attempt_at = Instant(n.now + RESEND_NS)
         return False
     message = Accept(d.stamp, p.ballot, p.value, p.parent, p.release)
     n.record, reply = acceptor.on_accept(n.record, n.bond, message, n.now)

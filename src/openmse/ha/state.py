@@ -176,6 +176,8 @@ class Node(Struct):
     pending: Pending | None = None
     unstreamed_at: Instant = Instant(0)
     """Since when the peer has not been streaming; 0 while it is."""
+    behind_since: Instant = Instant(0)
+    """Since when the peer, not streaming, has shown more of this owner's history than we have."""
     witness_lost_at: Instant = Instant(0)
     witness_back_at: Instant = Instant(0)
     losses: tuple[Instant, ...] = ()

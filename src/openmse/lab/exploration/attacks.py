@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from openmse.ha import effects as fx
 from openmse.ha import events as ev
 from openmse.ha.local import DbRole
-from openmse.ha.messages import Accept, PreVoteAnswer
+from openmse.ha.messages import Accept, Accepted, Prepare, PreVoteAnswer, Promise
 from openmse.ha.values import Mode
 from openmse.lab.exploration import scenarios as at
 from openmse.lab.exploration.explorer import Scenario, explore, fair
@@ -32,6 +32,8 @@ class Attack(Struct, frozen=True):
     name: str
     build: Callable[[], Steps]
     holds: Callable[[Steps], bool] = _always
+    act: Callable[[Steps], object] = _always
+    """What clients do at every tick."""
     ticks: int = 30
     budget: Budget = CALM
     states: int = 400
@@ -39,11 +41,13 @@ class Attack(Struct, frozen=True):
 
 def assault(attack: Attack, planted: frozenset[str] = frozenset()) -> str:
     """The rule that breaks under the attack, or '' for none."""
+    Steps.plants = planted
     try:
         world = attack.build()
     except AssertionError as error:
         return f"unreachable: {error}"
-    world.planted = planted
+    finally:
+        Steps.plants = frozenset()
     rule = _watch(attack, world.fork())
     if rule or not attack.states:
         return rule
@@ -55,6 +59,7 @@ def assault(attack: Attack, planted: frozenset[str] = frozenset()) -> str:
 def _watch(attack: Attack, world: Steps) -> str:
     world.instant = []
     for _ in range(attack.ticks):
+        attack.act(world)
         fair(world, lambda w: bool(w.faults()), 1)
         faults = world.faults()
         if faults:
@@ -95,23 +100,27 @@ def stale_alone() -> Steps:
 
 
 def gate_forgotten() -> Steps:
-    """a dies with its SYNC(a) accepted by b and w; serves again; dies; boots (§2.1)."""
+    """a dies with its SYNC(a) accepted by b and w, boots, serves, dies; boots unheard (§2.1)."""
     world = at.gate()
     a = world.machines["a"]
     for flight in world.flight:
         if flight[0] == "a":
             world.receive(world.machines[flight[1]], flight[2])
     _lose_flight(world)
-    for _ in range(2):
-        world.power_off(a)
-        at.wait(world, 3)
-        _lose_flight(world)
-        world.power_on(a)
-        world.settle()
-        fair(world, lambda w: w.is_serving(a) and not a.data.flag, 8)
-        world.write(a)
-        world.settle()
-        _lose_flight(world)
+    world.power_off(a)
+    at.wait(world, 3)
+    _lose_flight(world)
+    world.power_on(a)
+    world.settle()
+    fair(world, lambda w: w.is_serving(a) and not a.data.flag, 8)
+    world.write(a)
+    world.settle()
+    world.power_off(a)
+    _lose_flight(world)
+    at.wait(world, 3)
+    _cut(world, "a>b", "b>a", "a>w", "w>a", kinds=("udp", "wal"))
+    world.power_on(a)
+    world.settle()
     return world
 
 
@@ -162,6 +171,35 @@ def thawed_after_takeover() -> Steps:
     return world
 
 
+def _pass(world: Steps, kind: type, source: str, to: str) -> None:
+    """Deliver what is in flight of this kind on this way."""
+    for flight in world.flight:
+        if flight[:2] == (source, to) and isinstance(flight[2], kind):
+            world.deliver(flight)
+            world.settle()
+
+
+def voted_away() -> Steps:
+    """a, stopped, has voted for b's takeover, and boots; w would renew its lease (§3)."""
+    world = at.takeover_asked()
+    world.heal()
+    world.settle()
+    for m in world.nodes():
+        if m.data.op is not None:
+            world.finish(m)
+            world.settle()
+    _pass(world, PreVoteAnswer, "w", "b")
+    for kind, source, to in ((Prepare, "b", "a"), (Promise, "a", "b"), (Accept, "b", "a")):
+        _pass(world, kind, source, to)
+    assert any(isinstance(f[2], Accepted) for f in world.flight), "a has not voted"
+    a = world.machines["a"]
+    world.power_off(a)
+    world.power_on(a)
+    world.settle()
+    world.flight = tuple(f for f in world.flight if isinstance(f[2], Accepted))
+    return world
+
+
 def thawing_in_takeover() -> Steps:
     """The same, b's Accept still open: w did not get it."""
     world = at.written()
@@ -186,6 +224,10 @@ def a_serves(world: Steps) -> bool:
     return world.is_serving(world.machines["a"])
 
 
+def _is_yes_in_flight(world: Steps) -> bool:
+    return any(isinstance(m, PreVoteAnswer) and m.is_yes for _, _, m in world.flight)
+
+
 def release_forgotten() -> Steps:
     """a told b its release, and dies and restarts; w knows nothing and has said yes to b (§4)."""
     world = at.sync()
@@ -193,7 +235,7 @@ def release_forgotten() -> Steps:
     _cut(world, "a>w", "w>a")
     a.data = replace(a.data, is_sick=True)
     world.notify(a)
-    at.run(world, at.flies(PreVoteAnswer), 40)
+    at.run(world, _is_yes_in_flight, 40)
     world.kill_monitor(a)
     a.data = replace(a.data, is_sick=False)
     world.cuts = frozenset()
@@ -208,6 +250,12 @@ def release_told_early() -> Steps:
     world.stopped = frozenset({"a"})
     _restart(world, world.machines["a"])
     return world
+
+
+def write_at_a(world: Steps) -> None:
+    """A client commits through a, if it can."""
+    world.write(world.machines["a"])
+    world.settle()
 
 
 def switchover_done() -> Steps:
@@ -292,17 +340,18 @@ ATTACKS: dict[str, Attack] = {
     for one in (
         Attack("stale alone", stale_alone),
         Attack("gate forgotten", gate_forgotten, states=1500),
-        Attack("heartbeats lost", heartbeats_lost, follows, 40, states=0),
+        Attack("heartbeats lost", heartbeats_lost, follows, ticks=40, states=0),
         Attack("witness forgot", witness_forgot, states=1500),
         Attack("owner frozen", owner_frozen, states=0),
         Attack("frozen before arming", frozen_before_arming),
         Attack("thawed after takeover", thawed_after_takeover),
+        Attack("voted away", voted_away, states=600),
         Attack("thawing in takeover", thawing_in_takeover),
-        Attack("alone for long", alone_for_long, a_serves, 40, states=0),
+        Attack("alone for long", alone_for_long, a_serves, ticks=40, states=0),
         Attack("release forgotten", release_forgotten, states=1500),
         Attack("release told early", release_told_early, ticks=4),
         Attack("switchover", switchover_done, states=0),
-        Attack("rejoin", rejoin, states=1500, budget=Budget(ticks=6, crashes=0, cuts=1)),
+        Attack("rejoin", rejoin, act=write_at_a, states=1500, budget=Budget(ticks=6, cuts=1)),
         Attack("going alone", at.alone_limbo, states=600, budget=Budget(ticks=6)),
         Attack("takeover in limbo", at.takeover_limbo, states=600, budget=Budget(ticks=6)),
         Attack("old disk", old_disk, states=0),

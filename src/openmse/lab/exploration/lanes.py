@@ -40,11 +40,15 @@ class Lanes(World):
             m.net = NetView(Address.ABSENT, wanted.admit)
         elif m.net.address is Address.HELD:
             m.net = NetView(Address.HELD, wanted.admit)
-        elif self.is_answering(self.peer(m)) and self.is_open(self.peer(m).id, m.id, "udp"):
+        elif self.is_probe_answered(m):
             m.net = NetView(Address.CONFLICT, False, self.peer(m).id)
         else:
             m.net = NetView(Address.HELD, wanted.admit)
         self.notify(m)
+
+    def is_probe_answered(self, m: Machine) -> bool:
+        """Whether a probe for the address would be answered. No argument may rest on it."""
+        return self.is_answering(self.peer(m)) and self.is_open(self.peer(m).id, m.id, "udp")
 
     def lane(self, m: Machine) -> None:
         """Let the database lane begin its next operation, if there is one."""

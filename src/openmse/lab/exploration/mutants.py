@@ -91,6 +91,14 @@ MUTANTS: tuple[Mutant, ...] = (
             Edit("proposer", "_accept_own", "is_owner(n) and not is_stopped(n)", "False"),
         ),
     ),
+    _one(
+        "voted_owner_serves",
+        "§3: an owner that has voted for another one does not serve until the fate is known",
+        "draft",
+        "has_voted_away",
+        "return is_owner(n) and",
+        "return False and",
+    ),
     Mutant(
         "no_abstention",
         "§3: a voter that restarts abstains for the largest wait it has ever granted",
@@ -192,7 +200,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "old_disk_serves",
         "§2.6: a primary that holds less than its standby began from an older disk",
         "facts",
-        "has_gone_back",
+        "_is_behind_peer",
         "return held.lineage == n.db.lineage == known.lineage and held.end_lsn > n.db.end_lsn",
         "return False",
     ),

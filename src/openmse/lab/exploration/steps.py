@@ -13,7 +13,6 @@ from msgspec.structs import replace
 
 from openmse.ha import effects as fx
 from openmse.ha import events as ev
-from openmse.ha.local import Address
 from openmse.ha.messages import DATAGRAMS, Message
 from openmse.ha.values import MILLISECOND, Instant
 from openmse.lab.exploration.observer import History
@@ -45,10 +44,14 @@ class Budget(Struct, frozen=True):
 class Steps(Site):
     """A world that moves one step at a time."""
 
+    plants: frozenset[str] = frozenset()
+    """The planted faults of worlds made from now on."""
+
     def __init__(self, machines: list[Machine], history: History, budget: Budget) -> None:
         super().__init__(machines, history)
         self.now = 1_000_000_000
         self.budget = budget
+        self.planted = self.plants
         self.flight: tuple[Flight, ...] = ()
         self.instant: list[Flight] = []
         self.cut_at = 0
@@ -82,6 +85,10 @@ class Steps(Site):
                     self.freeze_monitor(m)
                     return
         super().perform(m, effects, decided_at)
+
+    def is_probe_answered(self, m: Machine) -> bool:
+        """The worst case: every probe is lost."""
+        return False
 
     def settle(self) -> None:
         """Let datagrams arrive, and what they cause."""
@@ -228,8 +235,6 @@ class Steps(Site):
             if m.runs:
                 self.feed(m, ev.Ticked(Instant(self.now)))
                 self.lane(m)  # lanes look again from time to time
-                if m.net.address is Address.CONFLICT and m.node is not None:
-                    self.net_lane(m)
             self.settle()
 
     def deliver(self, flight: Flight) -> None:

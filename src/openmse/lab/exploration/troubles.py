@@ -215,8 +215,11 @@ class Troubles:
         )
         if m.id not in self.snapshots or not is_seen or self.disk_losses <= 0:
             return
-        if m.record.incarnation != self.snapshots[m.id][0].incarnation:
+        record, data = self.snapshots[m.id]
+        if m.record.incarnation != record.incarnation or m.data.lineage != data.lineage:
             return
+        if 0 < len(m.data.wal) - len(data.wal) < 4:
+            return  # less than a recovery writes: see adr/, remaining assumptions
         self.disk_losses -= 1
         self.hold_until = world.now + 8 * SECOND
         loss, world.loss = world.loss, 0.0

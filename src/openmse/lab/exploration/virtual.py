@@ -221,6 +221,10 @@ class Virtual(Site):
 
         self.at(delay * MS, fire)
 
+    def is_probe_answered(self, m: Machine) -> bool:
+        """Half of the probes are lost."""
+        return super().is_probe_answered(m) and self.rng.random() < 0.5
+
     def _probe_again(self, m: Machine, token: int) -> None:
         if token == self.net_tokens[m.id] and m.node is not None and m.runs:
             self.net_lane(m)

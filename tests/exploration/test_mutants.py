@@ -1,0 +1,51 @@
+"""Every rule that the protocol marks with a warning sign, removed, is found; else nothing is."""
+
+import pytest
+
+from openmse.lab.exploration.attacks import ATTACKS, assault
+from openmse.lab.exploration.mutants import MUTANTS, Mutant, planted
+
+FOUND_BY = {
+    "owner_records_last": ("gate forgotten", "I2"),
+    "highest_epoch": ("stale alone", "I3"),
+    "joint_quorum": ("owner frozen", "I3"),
+    "no_write_back": ("witness forgot", "L3"),
+    "own_word_is_licence": ("going alone", "I3"),
+    "owner_votes_while_serving": ("thawed after takeover", "I7"),
+    "voted_owner_serves": ("voted away", "L3"),
+    "no_abstention": ("witness forgot", "I7"),
+    "no_grant_binds": ("heartbeats lost", "I7"),
+    "no_prevote": ("heartbeats lost", "L1"),
+    "alone_times_out": ("alone for long", "L1"),
+    "late_arming": ("frozen before arming", "I7"),
+    "soft_lease": ("owner frozen", "I7"),
+    "release_not_durable": ("release forgotten", "I7"),
+    "release_not_final": ("switchover", "unreachable"),
+    "release_before_stop": ("release told early", "I7"),
+    "unproven_gate": ("rejoin", "I2"),
+    "gate_without_barrier": ("rejoin", "I2"),
+    "rewind_in_any_mode": ("going alone", "I6"),
+    "any_memory_acts": ("reborn", "I3"),
+    "old_disk_serves": ("old disk, forgotten", "I1"),
+    "any_lineage_takes_over": ("old standby", "I1"),
+    "lease_later": ("rejoin", "L3"),
+}
+"""Mutant -> the attack that finds it, and the rule it breaks ("unreachable": it cannot even get
+to where the attack begins, as a switchover that is never carried out)."""
+
+
+def test_every_mutant_is_on_the_list() -> None:
+    assert [mutant.name for mutant in MUTANTS] == list(FOUND_BY)
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_the_core_as_it_is_withstands(name: str) -> None:
+    assert assault(ATTACKS[name]) == ""
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_removed_rule_is_found(mutant: Mutant) -> None:
+    attack, rule = FOUND_BY[mutant.name]
+    with planted(mutant):
+        found = assault(ATTACKS[attack], mutant.planted)
+    assert found.partition(":")[0] == rule, mutant.rule
