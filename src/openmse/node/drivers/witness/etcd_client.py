@@ -137,13 +137,17 @@ def _range_of(prefix: str) -> dict[str, str]:
 
 
 def _reading(header: _Header, pairs: Sequence[_Pair]) -> Reading:
-    keys = {
-        base64.b64decode(pair.key).decode(): KeyValue(
-            base64.b64decode(pair.value), int(pair.mod_revision)
-        )
-        for pair in pairs
-    }
-    return Reading(header.cluster_id, int(header.revision), keys)
+    """What was answered; a key that is no text is somebody else's. Raises: EtcdError."""
+    try:
+        keys = {
+            base64.b64decode(pair.key).decode(errors="replace"): KeyValue(
+                base64.b64decode(pair.value), int(pair.mod_revision)
+            )
+            for pair in pairs
+        }
+        return Reading(header.cluster_id, int(header.revision), keys)
+    except ValueError as error:
+        raise EtcdError(f"etcd answered what makes no sense ({error}).") from error
 
 
 def _tls(settings: EtcdSettings) -> ssl.SSLContext:
