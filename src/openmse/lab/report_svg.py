@@ -179,7 +179,7 @@ def _states(story: Story, axis: Axis, name: str, across: float, thick: float) ->
 
 
 def _state_tone(state: Stretch) -> str:
-    if state.word.endswith("_ALONE") or state.word in ("PINNED", "WAITING", "TERMINATED"):
+    if state.word.endswith("_ALONE") or state.word in ("PINNED", "WAITING"):
         return "warn"
     return "bad" if state.word == "QUARANTINED" else "calm"
 
@@ -215,7 +215,7 @@ def close_up(story: Story, index: int) -> str:
         ]
     bottom = 24 + len(nodes) * 22
     parts.append(_close_gap(axis, outcome, bottom))
-    parts += _close_marks(story, axis, bottom)
+    parts += _close_marks(story, axis, bottom, outcome.begin)
     return (
         f'<svg viewBox="0 0 350 {bottom + 32}" role="img" '
         f'aria-label="{escape(outcome.title)}, enlarged">{"".join(parts)}</svg>'
@@ -237,7 +237,8 @@ def _close_gap(axis: Axis, outcome: Outcome, bottom: int) -> str:
     )
 
 
-def _close_marks(story: Story, axis: Axis, bottom: int) -> list[str]:
+def _close_marks(story: Story, axis: Axis, bottom: int, begin: int) -> list[str]:
+    """What was done meanwhile; words only for what was done from ``begin`` on."""
     parts = []
     free_from = 0.0
     for mark in (m for m in story.marks if axis.begin <= m.at <= axis.end):
@@ -246,7 +247,7 @@ def _close_marks(story: Story, axis: Axis, bottom: int) -> list[str]:
         parts.append(f'<line class="{tone}" x1="{x:.1f}" x2="{x:.1f}" y1="16" y2="{bottom}"/>')
         width = 6.2 * len(mark.text)
         left = min(x, 346 - width)
-        if left >= free_from:
+        if left >= free_from and mark.at >= begin:
             parts.append(f'<text class="what" x="{left:.1f}" y="12">{escape(mark.text)}</text>')
             free_from = left + width
     return parts
