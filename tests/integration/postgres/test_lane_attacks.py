@@ -3,11 +3,19 @@
 import asyncio
 import os
 import signal
+import subprocess
 
 import psycopg
 import pytest
-from postgres_pair import Pair
+from postgres_pair import FIRST, Pair
 
+from openmse.ha.local import DbRole, Receiver, Rung
+from openmse.node.drivers.postgres.settings import peer_conninfo
+from openmse.node.drivers.postgres.tools import (
+    clean_environment,
+    locate_binaries,
+    resolve_account,
+)
 from openmse.node.runtime.database_observer import FAILURE_CHARACTERS_MAX
 
 
@@ -51,3 +59,42 @@ async def test_last_words_of_any_length_fit_into_a_heartbeat(pair: Pair) -> None
     os.kill(one.postmaster(), signal.SIGKILL)
     await one.until(lambda v: "xxx" in v.failure)
     assert len(one.view.failure) <= FAILURE_CHARACTERS_MAX
+
+
+async def test_a_base_backup_of_a_dead_health_monitor_writes_into_no_later_copy(
+    pair: Pair,
+) -> None:
+    """It outlived the health monitor that had started it, until its next line of progress met a
+    broken pipe, and wrote older pages into the very directory that the next one was filling."""
+    await pair.primary()
+    settings = pair.settings["mse2"]
+    copy = settings.data_dir.with_name(settings.data_dir.name + ".new")
+    copy.parent.mkdir(parents=True)
+    copy.mkdir(mode=0o700)
+    binaries = locate_binaries("")
+    account = resolve_account(settings.unix_user)
+    if not account.is_self:
+        for path in (copy.parent, copy):
+            os.chown(path, account.uid, account.gid)
+    orphan = subprocess.Popen(  # noqa: ASYNC220
+        [
+            binaries.program("pg_basebackup"),
+            f"--pgdata={copy}",
+            f"--dbname={peer_conninfo(settings, purpose='backup')}",
+            "--max-rate=32k",  # it would go on for minutes
+        ],
+        env=clean_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        **account.switch,  # type: ignore[call-overload]
+    )
+    try:
+        two = pair.node("mse2")
+        await two.until_true(lambda: (copy / "backup_label").exists() or bool(os.listdir(copy)))
+        assert orphan.poll() is None
+        two.want(role=DbRole.STANDBY, lineage=FIRST, names=True, rung=Rung.REBUILD)
+        await two.until(lambda v: v.receiver is Receiver.STREAMING, 60)
+        assert orphan.poll() == -signal.SIGKILL
+    finally:
+        orphan.kill()
+        orphan.wait()

@@ -10,7 +10,7 @@ from openmse.ha.local import DbRole
 from openmse.ha.values import Lineage
 from openmse.node.drivers.postgres.connection import Connection, ConnectionLost
 from openmse.node.drivers.postgres.instance import CREATING, Instance
-from openmse.node.drivers.postgres.process import Server, read_pid_file
+from openmse.node.drivers.postgres.process import Server, read_pid_file, wait_no_tools
 from openmse.node.drivers.postgres.settings import (
     ADMIN_ROLE,
     CLIENT_DATABASE,
@@ -44,6 +44,7 @@ async def create_primary(instance: Instance, lineage: Lineage) -> None:
             f"There is a data directory in {instance.settings.data_dir} already.",
             "Nothing was changed. Move it away if it is not needed any more.",
         )
+    await wait_no_tools((instance.settings.data_dir,))
     await instance.on_disk(lambda: _make_room(instance))
     await _initdb(instance)
     control = await instance.control_data(instance.settings.data_dir)

@@ -6,7 +6,7 @@ import os
 import select
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -16,6 +16,8 @@ from openmse.node.drivers.postgres.tools import Account, clean_environment
 READY_STATES = ("ready", "standby")
 """What line 8 of postmaster.pid says when connections are accepted (PostgreSQL, pidfile.h)."""
 STATUS_LINE = 7
+WRITING_TOOLS = ("initdb", "pg_basebackup", "pg_rewind")
+"""Programs that write into a data directory and outlive a health monitor that is killed."""
 
 
 def server_processes(data_dir: Path) -> list[int]:
@@ -261,3 +263,54 @@ async def wait_no_leftovers(data_dir: Path, *, deadline_s: float = 5.0) -> None:
             "They probably hang in a disk that does not answer; check it, or power-cycle.",
             code="MSE-DB-020",
         ) from None
+
+
+async def wait_no_tools(directories: Sequence[Path], *, deadline_s: float = 5.0) -> None:
+    """Kill what a dead health monitor left at work on one of ``directories``, and wait for it.
+
+    They write by path, so they would go on in whatever takes the directory's place.
+    Raises: DatabaseError if one does not die (it hangs in the disk).
+    """
+    try:
+        async with asyncio.timeout(deadline_s):
+            while tools := _writing_tools(directories):
+                for pid in tools:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                await asyncio.sleep(0.002)
+    except TimeoutError:
+        pids = ", ".join(str(pid) for pid in _writing_tools(directories))
+        raise DatabaseError(
+            f"What an earlier health monitor left at work on the data directory does not die "
+            f"(pid {pids}).",
+            "It probably hangs in a disk that does not answer; check it, or power-cycle.",
+            code="MSE-DB-020",
+        ) from None
+
+
+def _writing_tools(directories: Sequence[Path]) -> list[int]:
+    """Living ones: a zombie has no program any more."""
+    found = []
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            program = os.path.basename(os.readlink(f"/proc/{name}/exe"))
+            if program.removesuffix(" (deleted)") not in WRITING_TOOLS:
+                continue
+            words = Path(f"/proc/{name}/cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        targets = {word.rpartition("=")[2] for word in words}
+        for directory in (d for d in directories if str(d) in targets):
+            if _is_same(directory.parent, f"/proc/{name}/root{directory.parent}"):
+                found.append(int(name))
+    return found
+
+
+def _is_same(ours: Path, theirs: str) -> bool:
+    """Whether two names mean one directory: another mount namespace may use ours, too."""
+    try:
+        return os.path.samefile(ours, theirs)
+    except OSError:
+        return False

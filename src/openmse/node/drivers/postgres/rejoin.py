@@ -21,6 +21,7 @@ from openmse.node.drivers.postgres.instance import (
     DiskFacts,
     Instance,
 )
+from openmse.node.drivers.postgres.process import wait_no_tools
 from openmse.node.drivers.postgres.settings import MIB, peer_conninfo
 from openmse.node.drivers.postgres.sidecar import (
     DirectoryRecord,
@@ -112,12 +113,18 @@ class Rejoin:
         self._upstream = upstream
         self._on_progress = on_progress
 
+    @property
+    def _copy_dir(self) -> Path:
+        """Where a copy of the peer's data is made."""
+        return self._settings.data_dir.with_name(self._settings.data_dir.name + ".new")
+
     async def rewind(self, facts: DiskFacts) -> bool:
         """Take our history back to where the owner's left it; False if only a rebuild helps.
 
         Raises: DatabaseError if the peer cannot be reached or is another's; nothing was changed.
         """
         assert facts.record is not None
+        await wait_no_tools((self._settings.data_dir, self._copy_dir))
         source = await self._prepare_source()
         if source.system_identifier != facts.record.system_identifier:
             raise DatabaseError(
@@ -154,11 +161,11 @@ class Rejoin:
         Ours stays untouched until the copy is whole, and is kept aside afterwards.
         Raises: DatabaseError.
         """
-        instance, settings = self._instance, self._settings
+        instance, settings, copy = self._instance, self._settings, self._copy_dir
+        await wait_no_tools((settings.data_dir, copy))
         source = await self._prepare_source()
         if facts.role is not DbRole.DOWN and facts.control is not None:
             await self._keep_tail(facts)
-        copy = settings.data_dir.with_name(settings.data_dir.name + ".new")
         await instance.on_disk(lambda: self._make_copy_dir(copy))
         self._on_progress(0)
         try:
