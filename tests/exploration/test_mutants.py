@@ -9,7 +9,7 @@ FOUND_BY = {
     "owner_records_last": ("gate forgotten", "I2"),
     "highest_epoch": ("stale alone", "I3"),
     "joint_quorum": ("owner frozen", "I3"),
-    "no_write_back": ("witness forgot", "L3"),
+    "no_write_back": ("voted away", "I3"),
     "own_word_is_licence": ("going alone", "I3"),
     "owner_votes_while_serving": ("thawed after takeover", "I7"),
     "voted_owner_serves": ("voted away", "L3"),
@@ -28,7 +28,7 @@ FOUND_BY = {
     "any_memory_acts": ("reborn", "I3"),
     "old_disk_serves": ("old disk, forgotten", "I1"),
     "any_lineage_takes_over": ("old standby", "I1"),
-    "lease_later": ("rejoin", "L3"),
+    "lease_later": ("gate without lease", "L1"),
 }
 """Mutant -> the attack that finds it, and the rule it breaks ("unreachable": it cannot even get
 to where the attack begins, as a switchover that is never carried out)."""

@@ -287,7 +287,9 @@ def _damping_left_ns(n: Node) -> int:
     if len(burst) < FLAP_LIMIT:
         return 0
     wait = min(FLAP_WAIT_NS << (len(burst) - FLAP_LIMIT), FLAP_WAIT_MAX_NS)
-    return wait - since(n.now, n.streaming_since) if n.streaming_since else wait
+    if not n.streaming_since:
+        return wait
+    return wait - since(n.now, max(n.streaming_since, recent[-1]))
 
 
 def why_not_own(n: Node, base: Config | None) -> str:

@@ -239,6 +239,10 @@ def _on_config(d: Draft) -> None:
         if n.operation is not None and n.operation.kind is OperationKind.TAKEOVER:
             steps = (*n.operation.steps, Step("promote", n.now))
             n.operation = replace(n.operation, step="promote", steps=steps, is_final=True)
+    elif new.owner != n.me:
+        # ⚠ the new owner has not asked for a lease yet: leave it the time of one
+        until = Instant(n.now + timing_of(new).wait_ns)
+        n.bond = replace(n.bond, owner=new.owner, until=max(n.bond.until, until))
 
 
 def _keep_gate(d: Draft) -> None:

@@ -15,7 +15,7 @@ from openmse.ha.local import DbRole
 from openmse.ha.messages import Accept, Accepted, Prepare, PreVoteAnswer, Promise
 from openmse.ha.values import Mode
 from openmse.lab.exploration import scenarios as at
-from openmse.lab.exploration.explorer import Scenario, explore, fair
+from openmse.lab.exploration.explorer import Scenario, comes_back, explore, fair
 from openmse.lab.exploration.steps import Budget, Steps
 from openmse.lab.exploration.world import KINDS, Machine
 
@@ -37,6 +37,8 @@ class Attack(Struct, frozen=True):
     ticks: int = 30
     budget: Budget = CALM
     states: int = 400
+    recovers: bool = True
+    """Once all is healed the pair must find back by itself (L3); without that an operator must."""
 
 
 def assault(attack: Attack, planted: frozenset[str] = frozenset()) -> str:
@@ -49,6 +51,8 @@ def assault(attack: Attack, planted: frozenset[str] = frozenset()) -> str:
     finally:
         Steps.plants = frozenset()
     rule = _watch(attack, world.fork())
+    if not rule and attack.recovers and not comes_back(world):
+        rule = "L3"
     if rule or not attack.states:
         return rule
     scenario = Scenario(attack.name, lambda: world.fork(), attack.budget)
@@ -252,6 +256,13 @@ def release_told_early() -> Steps:
     return world
 
 
+def gate_without_lease() -> Steps:
+    """ALONE(a), the gate can be passed, but nobody hears a's renewals: it must not go SYNC (§2)."""
+    world = at.alone()
+    _cut(world, "a>b", "a>w", "w>a", kinds=("udp",))
+    return world
+
+
 def write_at_a(world: Steps) -> None:
     """A client commits through a, if it can."""
     world.write(world.machines["a"])
@@ -352,11 +363,12 @@ ATTACKS: dict[str, Attack] = {
         Attack("release told early", release_told_early, ticks=4),
         Attack("switchover", switchover_done, states=0),
         Attack("rejoin", rejoin, act=write_at_a, states=1500, budget=Budget(ticks=6, cuts=1)),
+        Attack("gate without lease", gate_without_lease, a_serves, states=0),
         Attack("going alone", at.alone_limbo, states=600, budget=Budget(ticks=6)),
         Attack("takeover in limbo", at.takeover_limbo, states=600, budget=Budget(ticks=6)),
-        Attack("old disk", old_disk, states=0),
-        Attack("reborn", reborn, states=0),
-        Attack("old disk, forgotten", old_disk_forgotten, states=0),
+        Attack("old disk", old_disk, states=0, recovers=False),
+        Attack("reborn", reborn, states=0, recovers=False),
+        Attack("old disk, forgotten", old_disk_forgotten, states=0, recovers=False),
         Attack("old standby", old_standby, states=0, ticks=60),
     )
 }
