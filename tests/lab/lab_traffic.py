@@ -43,6 +43,7 @@ def drain(seconds):
         first = first or time.monotonic() - began
 
 for number in range(count):
+    probe.setblocking(True)
     probe.sendto(str(number).encode(), (sys.argv[1], int(sys.argv[2])))
     drain(0.001)
 drain(wait_s)

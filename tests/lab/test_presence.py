@@ -77,21 +77,21 @@ def watch(laboratory: Laboratory, tmp_path: Path) -> Iterator[Watch]:
 @pytest.fixture
 def serve(laboratory: Laboratory) -> Iterator[Callable[[str], None]]:
     """Make a machine hold the virtual IP and listen on the client port."""
-    listeners: dict[str, subprocess.Popen[str]] = {}
+    listeners: list[tuple[str, subprocess.Popen[str]]] = []
 
     def start(machine: str) -> None:
         python = "/opt/openmse/venv/bin/python3"
         process = laboratory.popen(
             machine, [python, "-c", LISTEN], stdout=subprocess.PIPE, text=True
         )
-        listeners[machine] = process
+        listeners.append((machine, process))
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         command = ["ip", "address", "add", f"{VIRTUAL_IP}/32", "dev", "eth0"]
         assert laboratory.exec(machine, command).returncode == 0
 
     yield start
-    for machine, process in listeners.items():
+    for machine, process in listeners:
         process.terminate()
         process.wait(10)
         assert process.stdout is not None
