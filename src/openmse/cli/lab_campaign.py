@@ -71,6 +71,7 @@ def demo(name: str, quick: bool, failover_wait: float | None, report: Path) -> N
 )
 @click.option("--failover-wait", type=click.FloatRange(1, 120), default=5.0, show_default=True)
 @click.option("--minutes", type=float, default=0.0, help="Stop after this long; go on later.")
+@click.option("--pgbench", default=30, show_default=True, help="TPC-B per second; 0 for none.")
 @click.option("--keep-going", is_flag=True, help="Do not stop at the first violation.")
 def campaign(
     *,
@@ -80,6 +81,7 @@ def campaign(
     results: Path,
     failover_wait: float,
     minutes: float,
+    pgbench: int,
     keep_going: bool,
 ) -> None:
     """Random faults, alone and overlapping, on a pair under load; every run is checked.
@@ -97,6 +99,7 @@ def campaign(
         diagnostics=results.with_name(f"{results.stem}-diagnostics"),
         failover_wait_s=failover_wait,
         minutes=minutes,
+        pgbench_rate=pgbench,
         is_kept_going=keep_going,
     )
     found = runner.Campaign(options, lambda line: click.echo(line)).run()

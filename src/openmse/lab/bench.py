@@ -237,13 +237,9 @@ def _witness_load(wait_s: float) -> float:
 
 def _fill(laboratory: Laboratory, conninfo: str) -> None:
     """Make the database 1 GB large, once in a laboratory's life."""
-    marker = laboratory.places.share / "one-gigabyte"
-    if marker.exists():
-        return
     folder = laboratory.places.share / "fill"
     folder.mkdir(exist_ok=True)
-    Pgbench(laboratory, conninfo, folder).fill(GIGABYTE_SCALE)
-    marker.touch()
+    Pgbench(laboratory, conninfo, folder).fill_once(GIGABYTE_SCALE)
 
 
 def _processor_s(pid: int) -> float:

@@ -26,6 +26,7 @@ from openmse.lab.stage import NotInTime, Stage
 from openmse.lab.workload import READER, WRITER, Workload
 
 SETTLE_S = 0.5
+PGBENCH_SCALE, PGBENCH_CLIENTS = 2, 2
 SYNC_S = 180.0
 """From the last repair to SYNC. Longest lawful path: flapping is damped by 10 s and more, a base
 backup may be needed; far beyond that is wedged."""
@@ -49,8 +50,9 @@ class RunResult(Struct, frozen=True, kw_only=True):
     lost: int
     doubles: int
     signs: int
-    skipped: list[str]
-    violations: list[str]
+    pgbench_rate: int = 0
+    skipped: list[str] = []
+    violations: list[str] = []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +66,8 @@ class CampaignOptions:
     diagnostics: Path
     failover_wait_s: float = 5.0
     minutes: float = 0.0
+    pgbench_rate: int = 30
+    """Transactions a second beside the writer; 0: none."""
     is_kept_going: bool = False
 
 
@@ -141,7 +145,7 @@ def perform(
         raise DriverError("The laboratory has no connection string for clients.")
     load = Workload(laboratory, conninfo, f"seed{plan.seed}-run{plan.run}")
     stage = Stage(laboratory, load, options.failover_wait_s)
-    run = _Run(stage, plan)
+    run = _Run(stage, plan, options.pgbench_rate)
     try:
         run.play()
     except NotInTime as error:
@@ -162,7 +166,8 @@ def perform(
 class _Run:
     """One run under way: what it found so far, also when it ends early."""
 
-    def __init__(self, stage: Stage, plan: Plan) -> None:
+    def __init__(self, stage: Stage, plan: Plan, pgbench_rate: int) -> None:
+        self._pgbench_rate = pgbench_rate
         self._stage = stage
         self._plan = plan
         self._begin = self._end = now_ns()
@@ -176,6 +181,8 @@ class _Run:
         """Load, faults, repair, SYNC, judgement. Raises: MseError."""
         stage = self._stage
         stage.load.create_table()
+        if self._pgbench_rate:
+            stage.load.start_pgbench(PGBENCH_SCALE, self._pgbench_rate, PGBENCH_CLIENTS)
         stage.load.start_presence()
         stage.load.start(WRITER, READER)
         stage.until_served(now_ns())
@@ -189,7 +196,7 @@ class _Run:
         self._doer.reap()
         stage.watch(SETTLE_S)
         self._end = stage.until_sync(SYNC_S)
-        self._judgement = judgement.finish(stage)
+        self._judgement = judgement.finish(stage, has_pgbench=self._pgbench_rate > 0)
         self.is_in_sync = True
 
     def close(self) -> None:
@@ -219,6 +226,7 @@ class _Run:
             lost=len(counts.lost) if counts else 0,
             doubles=len(found.doubles) if found else 0,
             signs=found.signs if found else 0,
+            pgbench_rate=self._pgbench_rate,
             skipped=self._doer.skipped if self._doer else [],
             violations=[*self.violations, *(found.violations if found else ())],
         )

@@ -137,9 +137,9 @@ class Workload:
             )
 
     def start_pgbench(self, scale: int, rate: int, clients: int) -> None:
-        """Fill pgbench's tables and keep its TPC-B running. Raises: DriverError."""
+        """Keep pgbench's TPC-B running, on tables of ``scale``. Raises: DriverError."""
         self._pgbench = Pgbench(self.laboratory, self.conninfo, self.directory)
-        self._pgbench.fill(scale)
+        self._pgbench.fill_once(scale)
         self._pgbench.start(rate, clients)
 
     def stop(self) -> None:
@@ -249,6 +249,13 @@ class Pgbench:
         values = {**conninfo_to_dict(conninfo), **limits}
         text = "[lab]\n" + "".join(f"{key}={value}\n" for key, value in values.items())
         _write_private(service, text)  # a password has no place on a command line
+
+    def fill_once(self, scale: int) -> None:
+        """Make its tables, unless this laboratory has them already. Raises: DriverError."""
+        marker = self._laboratory.places.share / "pgbench-scale"
+        if not marker.exists() or marker.read_text() != str(scale):
+            self.fill(scale)
+            marker.write_text(str(scale))
 
     def fill(self, scale: int) -> None:
         """Make its tables, 15 MB for each step of ``scale``. Raises: DriverError."""
