@@ -42,6 +42,8 @@ class LocalFacts(Struct, frozen=True, kw_only=True):
     daemon_fault: str = ""
     daemon_hint: str = ""
     has_state_dir: bool = True
+    register_fault: str = ""
+    register_action: str = ""
     free_bytes: int
     total_bytes: int
     has_watchdog: bool = False
@@ -79,6 +81,10 @@ def _local(facts: LocalFacts) -> Iterator[Finding]:
             "not_prepared",
             "The state directory does not exist: this machine has not been prepared.",
             "'mse node init'",
+        )
+    if facts.register_fault:
+        yield Finding(
+            Severity.ERROR, "register_damaged", facts.register_fault, facts.register_action
         )
     yield from _disk(facts)
     if facts.tails:

@@ -8,7 +8,7 @@ import click
 
 from openmse.cli.doctor import LocalFacts, Severity, findings
 from openmse.cli.machine import config_path, connect, json_option, places, print_json, status
-from openmse.errors import ConfigError, DaemonDownError, MseError
+from openmse.errors import ConfigError, DaemonDownError, MseError, StateError
 from openmse.node.control.snapshot import Snapshot
 
 
@@ -48,12 +48,15 @@ def _facts(ctx: click.Context, down: MseError | None) -> LocalFacts:
         fault = error.sentence
     state_dir = places(ctx).state_dir
     free_bytes, total_bytes = _disk(state_dir)
+    register_fault, register_action = _register(places(ctx).register) if down else ("", "")
     return LocalFacts(
         config_fault=fault,
         config=config,
         daemon_fault=down.sentence if down is not None else "",
         daemon_hint=down.hint if down is not None else "",
         has_state_dir=state_dir.is_dir(),
+        register_fault=register_fault,
+        register_action=register_action,
         free_bytes=free_bytes,
         total_bytes=total_bytes,
         has_watchdog=config is not None and Path(config.watchdog.device).exists(),
@@ -61,6 +64,27 @@ def _facts(ctx: click.Context, down: MseError | None) -> LocalFacts:
         tails=_tails(state_dir / "postgres" / "divergent"),
         interfaces=tuple(sorted(path.name for path in Path("/sys/class/net").glob("*"))),
     )
+
+
+def _register(path: Path) -> tuple[str, str]:
+    """What keeps the daemon from starting on its register, and the way back; '' for nothing."""
+    from openmse.node.drivers.store.machine import Machine
+    from openmse.node.drivers.store.record import RecordStore
+
+    try:
+        RecordStore(path, Machine()).load()
+    except StateError as error:
+        if error.code == "MSE-STA-002":  # the caller may not look: no finding
+            return "", ""
+        if error.code not in ("MSE-STA-001", "MSE-STA-005"):
+            return error.sentence, error.hint
+        return error.sentence, (
+            f"Move {path} and {path}.previous to another directory, then start the daemon: it "
+            "begins with a new memory, and the other node re-admits it. Never put an older copy "
+            "back. On the only node of a group: restore both files from the same backup as the "
+            "data, or set it up anew."
+        )
+    return "", ""
 
 
 def _tails(path: Path) -> tuple[str, ...]:

@@ -30,7 +30,8 @@ def events(ctx: click.Context, since: str, limit: int, as_json: bool) -> None:
         where = f" [{entry.term}.{entry.epoch}]" if entry.epoch else ""
         click.echo(f"{entry.at}  {entry.severity:<7} {entry.kind}{where}: {entry.sentence}")
     if not entries:
-        click.echo(f"No events are recorded in {path}.", err=True)
+        when = " since then" if since else ""
+        click.echo(f"No events are recorded in {path}{when}.", err=True)
 
 
 def _since(text: str) -> str:
