@@ -6,8 +6,11 @@ from pathlib import Path
 from openmse.lab.checker import Account, Verdict, judge
 from openmse.lab.presence_rules import DoublePresence, double_presences
 from openmse.lab.stage import Stage
+from openmse.lab.workload import wait_for
 
 SHOWN = 5
+REPLAY_S = 15.0
+"""How long a standby may take to replay what it has flushed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +40,7 @@ def finish(stage: Stage, *, has_pgbench: bool = False) -> Judgement:
     doubles = double_presences(signs)
     violations = [*verdict.violations, *broken]
     violations += [proof.sentence for proof in doubles[:SHOWN]]
+    violations += _missing_on_peer(stage, written)
     if not written.acknowledged:
         violations.append("No write was acknowledged at all, so the run proves nothing.")
     if not any(sign.kind == "arp" for sign in signs):
@@ -55,6 +59,19 @@ def finish(stage: Stage, *, has_pgbench: bool = False) -> Judgement:
         pgbench_transactions=transactions,
         violations=tuple(violations),
     )
+
+
+def _missing_on_peer(stage: Stage, written: Account) -> list[str]:
+    """I2: in SYNC, every acknowledged write is on the other node too."""
+    peer = stage.other(stage.owner())
+    acknowledged = {entry.id for entry in written.acknowledged}
+    if wait_for(lambda: acknowledged <= stage.load.ids_on(peer), REPLAY_S, every_s=0.3):
+        return []
+    missing = sorted(acknowledged - stage.load.ids_on(peer))
+    return [
+        f"{len(missing)} acknowledged row(s) are not on {peer} although the pair is in SYNC: "
+        f"{', '.join(map(str, missing[:SHOWN]))}."
+    ]
 
 
 def lost_between(judgement: Judgement, begin: int, end: int) -> int:

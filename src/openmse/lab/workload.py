@@ -27,11 +27,14 @@ from openmse.lab.ledger import Acknowledged, Entry
 from openmse.lab.presence_rules import Sign
 from openmse.lab.programs import PYTHON
 from openmse.lab.topology import SWITCH, VIRTUAL_IP, Kind
+from openmse.node.drivers.postgres.settings import ADMIN_ROLE, CLIENT_DATABASE
 from openmse.ports import POSTGRESQL
 
 CLIENT = "client"
 WRITER, READER, ORDINARY = "writer", "reader", "ordinary"
 STOP_S = 10.0
+SOCKETS = "/run/openmse/postgres"
+"""Where a node's server has its unix socket."""
 
 
 class Tail:
@@ -198,6 +201,17 @@ class Workload:
                 "Look at the group: mse lab status.",
             )
         return [Row(*map(int, line.split())) for line in done.stdout.splitlines()]
+
+    def ids_on(self, machine: str) -> set[int]:
+        """The ids of this run's rows that a node's own server shows; empty if it cannot be asked.
+
+        Asked on the node itself, so a standby answers too.
+        """
+        query = f"SELECT id FROM lab_writes WHERE run = '{self.run}'"
+        command = ["psql", "-X", "-A", "-t", "-h", SOCKETS, "-p", str(POSTGRESQL)]
+        command += ["-U", ADMIN_ROLE, "-d", CLIENT_DATABASE, "-c", query]
+        done = self.laboratory.exec(machine, command, timeout_s=60)
+        return set(map(int, done.stdout.split())) if done.returncode == 0 else set()
 
     def pgbench_sums(self) -> list[int]:
         """The sums that TPC-B keeps equal (accounts, tellers, branches, history), and a count.
