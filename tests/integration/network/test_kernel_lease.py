@@ -95,6 +95,16 @@ def test_less_than_50_ms_is_not_armed(lan: Lan, lease: KernelLease) -> None:
     assert lease.until == 0
 
 
+def test_a_lease_without_end_never_outlives_the_wish_for_one_with_an_end(
+    lan: Lan, lease: KernelLease
+) -> None:
+    """The way into SYNC: the register says next that the others may take over after W."""
+    lease.arm_forever()
+    assert lease.arm(until(49)) is False
+    assert lease.read_back().is_armed is False
+    assert lease.until == 0
+
+
 def test_a_renewal_after_expiry_works(lan: Lan, lease: KernelLease) -> None:
     lease.arm(until(60))
     wait_until(lambda: not lease.read_back().is_armed, 1, "the end of the lease")

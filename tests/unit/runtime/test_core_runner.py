@@ -13,13 +13,13 @@ from live_core import LINEAGE, VOTERS, config, record, serving
 from msgspec.structs import replace
 
 from openmse.errors import NetworkError, PeerError, StateError
-from openmse.ha.effects import Effect
+from openmse.ha.effects import Effect, Persist, SetLease
 from openmse.ha.events import Commanded, DbObserved, Event, Received, Switchover, Ticked
 from openmse.ha.local import Address, DbProcess, DbRole, DbView, DbWanted, NetView, NetWanted
 from openmse.ha.messages import Message, Prepare, Stamp
 from openmse.ha.node import boot
 from openmse.ha.state import Node
-from openmse.ha.values import SECOND, Ballot, Instant, Mode, Record
+from openmse.ha.values import FOREVER, SECOND, Ballot, Instant, Mode, Record
 from openmse.node.runtime.clock import now
 from openmse.node.runtime.core_runner import CoreRunner
 
@@ -35,6 +35,7 @@ class World:
         self.saved: list[Record] = []
         self.sent: list[Message] = []
         self.lease: list[int] = []
+        self.until = Instant(0)
         self.db: list[DbWanted] = []
         self.net: list[NetWanted] = []
         self.deaths: list[BaseException] = []
@@ -51,11 +52,13 @@ class World:
     def arm(self, until: Instant) -> bool:
         self._use("lease")
         self.lease.append(until)
+        self.until = until
         return True
 
     def arm_forever(self) -> None:
         self._use("lease")
-        self.lease.append(2**63)
+        self.lease.append(FOREVER)
+        self.until = FOREVER
 
     def disarm(self) -> None:
         self._use("lease")
@@ -184,6 +187,28 @@ async def test_a_lease_that_cannot_be_closed_does_not_hide_that_the_disk_failed(
     with pytest.raises(Died):
         runner.post(prepare())
     assert [str(error) for error in world.deaths] == [str(StateError("Full."))]
+
+
+async def test_sync_is_not_proposed_while_the_kernel_lease_has_no_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """ALONE to SYNC, and the kernel refuses to shorten the lease: what the batch goes on to write
+    and tell lets the other node take over after W, with nothing to stop this one."""
+    world = World()
+    runner = runner_of(standby(), world)
+    parts: Any = world
+    runner.start(parts)
+    world.until = FOREVER
+    world.broken["lease"] = NetworkError("Refused.")
+    saved = len(world.saved)
+    batches = [(SetLease(Instant(now() + SECOND)), Persist(runner.node.record))]
+    monkeypatch.setattr(
+        "openmse.node.runtime.core_runner.step",
+        lambda node, event: (node, batches.pop() if batches else ()),
+    )
+    with pytest.raises(Died):
+        runner.post(Ticked(now()))
+    assert len(world.saved) == saved
 
 
 def test_the_address_of_an_adopted_owner_is_kept() -> None:

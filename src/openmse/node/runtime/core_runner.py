@@ -50,6 +50,10 @@ class Store(Protocol):
 class Lease(Protocol):
     """The kernel lease."""
 
+    @property
+    def until(self) -> Instant:
+        """When what was last armed, or found, ends."""
+
     def arm(self, until: Instant) -> bool:
         """Let traffic pass until then; False where that came too late."""
 
@@ -255,6 +259,8 @@ class CoreRunner:
             else:
                 self._inbox.append(LeaseLapsed(now()))
         except NetworkError as error:
+            if until not in (0, FOREVER) and self._lease.until == FOREVER:
+                raise  # ⚠ on the way into SYNC: what follows rests on its end
             assert self._actions is not None
             self._actions.note(Note("kernel_lease_failed", "error", str(error)))
             self._inbox.append(LeaseLapsed(now()))

@@ -28,7 +28,7 @@ from openmse.ha.events import (
 )
 from openmse.ha.local import DbProcess, DbRole, DbView, DbWanted, NetView, NetWanted
 from openmse.ha.state import Node
-from openmse.ha.values import Ballot, Config, Lineage, Mode, Record, Voter
+from openmse.ha.values import Ballot, Config, Instant, Lineage, Mode, Record, Voter
 from openmse.node.config import NodeConfig
 from openmse.node.drivers.kernel_lease import KernelLease, LeaseConfig, remove_other_leases
 from openmse.node.drivers.store import Opened
@@ -428,6 +428,8 @@ def _name(party: object) -> str:
 
 class _NoLease:
     """The kernel lease of a node without a group: there is nothing to let pass."""
+
+    until = Instant(0)
 
     def arm(self, until: int) -> bool:
         """Nothing serves before a group exists."""

@@ -98,7 +98,8 @@ class KernelLease:
     def arm(self, until: Instant) -> bool:
         """Let everything pass until ``until``; return whether that is now in force in time.
 
-        Below 50 ms nothing is armed (what was armed before stays, and ends by itself). After
+        Below 50 ms nothing is armed (what was armed before stays, and ends by itself; a lease
+        without end does not, so it is removed). After
         arming the clock is read again: a late arming is replaced by one that allows for as much
         delay again (so that a busy machine alone never makes the lease lapse), or removed before
         anything else if time has run out.
@@ -118,7 +119,7 @@ class KernelLease:
                 return True
             is_late = True
             allowance = after - before
-        if is_late:
+        if is_late or self._until >= FOREVER:
             self.disarm()
         return False
 
@@ -129,8 +130,12 @@ class KernelLease:
 
     def disarm(self) -> None:
         """Let nothing pass from now on. Raises: NetworkError."""
-        self._until = Instant(0)
-        self._guarded(self._elements.remove_lease)
+        before, self._until = self._until, Instant(0)
+        try:
+            self._guarded(self._elements.remove_lease)
+        except NetworkError:
+            self._until = before
+            raise
 
     def hold(self, is_held: bool) -> None:
         """Keep clients of the service ports out (with a reset), or let them in.
