@@ -47,8 +47,12 @@ def demo(name: str, quick: bool, failover_wait: float | None, report: Path) -> N
         report=report,
         diagnostics=report.with_name(f"{report.stem}-diagnostics"),
     )
-    with screen_for(options.exercises) as screen:
-        story = runner.run(options, screen)
+    try:
+        with screen_for(options.exercises) as screen:
+            story = runner.run(options, screen)
+    except KeyboardInterrupt:
+        click.echo("Stopped; the laboratory is removed.", err=True)
+        sys.exit(130)
     console = Console()
     print_result(story, console)
     console.print(f"The timeline: {report.resolve()}")
