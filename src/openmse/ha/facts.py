@@ -73,10 +73,20 @@ def note_facts(d: Draft) -> None:
         n.streaming_since = Instant(0)
     n.behind_since = (n.behind_since or n.now) if _is_behind_peer(n) else Instant(0)
     _note_witness(d)
+    _note_recovery(n)
     if serves and not n.db.is_healthy:
         n.db_failed_at = n.db_failed_at or n.now
     elif n.db.is_healthy:
         n.db_failed_at = Instant(0)
+
+
+def _note_recovery(n: Node) -> None:
+    """How long the owner's database has been starting again, as seen by clients."""
+    is_wanted = n.db_wanted.role is DbRole.PRIMARY and n.db.role is DbRole.PRIMARY
+    if is_wanted and is_owner(n) and n.db.process is not DbProcess.UP:
+        n.db_down_at = n.db_down_at or n.now
+    else:
+        n.db_down_at = Instant(0)
 
 
 def _note_witness(d: Draft) -> None:

@@ -114,6 +114,8 @@ class PreVote(Struct, frozen=True, tag="prevote", tag_field="k"):
     term: int
     epoch: int
     candidate: str
+    release: Release | None = None
+    """The owner's release, if held: it may have overtaken the owner's own word to the voter."""
 
 
 class PreVoteAnswer(Struct, frozen=True, tag="prevoted", tag_field="k"):

@@ -363,6 +363,8 @@ def _wake_at(d: Draft) -> Instant:
             due.append(facts.peer_lost_at(n))
     if n.operation is not None or n.is_stopping:
         due.append(n.now + 50 * MILLISECOND)
+    if n.db_down_at:
+        due.append(n.db_down_at + operations.RECOVERY_BUDGET_NS + MILLISECOND)
     if n.db_failed_at:
         due.append(n.db_failed_at + operations.UNHEALTHY_GRACE_NS + MILLISECOND)
     if not n.lease_until and leases.wants_grant(n):

@@ -184,6 +184,8 @@ class Node(Struct):
     """When sync was lost lately, for the damping of flapping."""
     streaming_since: Instant = Instant(0)
     db_failed_at: Instant = Instant(0)
+    db_down_at: Instant = Instant(0)
+    """Since when the database that should serve is down or recovering; 0 while it is not."""
     alone_confirmed: bool = False
     protect_released: bool = False
     quarantine: str = ""

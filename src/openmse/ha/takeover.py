@@ -61,11 +61,16 @@ def _ask_or_cut(d: Draft, known: Config) -> None:
     if not poll.is_yes:
         if n.now >= poll.retry_at:
             n.poll = replace(poll, asked_at=n.now, retry_at=Instant(n.now + ASK_AGAIN_NS))
-            d.send(n.witness.id, PreVote(d.stamp, poll.number, known.term, known.epoch, n.me))
+            d.send(n.witness.id, _prevote(d, poll, known))
     elif n.db.receiver is Receiver.CUT and not n.db_wanted.receiver:
         _attempt(d, known)
     elif since(n.now, poll.yes_at) > CUT_BUDGET_NS:
         _drop(d)
+
+
+def _prevote(d: Draft, poll: Poll, known: Config) -> PreVote:
+    release = d.n.bond.release if holds_release(d.n.record, d.n.bond) else None
+    return PreVote(d.stamp, poll.number, known.term, known.epoch, d.n.me, release)
 
 
 def on_prevote_answer(d: Draft, answer: PreVoteAnswer) -> None:

@@ -111,6 +111,7 @@ def _on_beat(
 
 
 def _on_prevote(record: Record, bond: Bond, message: PreVote, now: Instant) -> PreVoteAnswer:
+    bond = acceptor.with_release(bond, message.release)  # to judge by; nothing is recorded
     refusal, retry_ns = acceptor.change_refusal(record, bond, message.candidate, now)
     known = record.known
     if known is None or known.version < (message.term, message.epoch):
