@@ -7,7 +7,7 @@ mode, and which postmaster is ours.
 from openmse.guard.processes import start_time
 from openmse.ha.draft import is_owner, needs_lease, timing_of
 from openmse.ha.state import Node
-from openmse.ha.values import FOREVER, MILLISECOND, SECOND, Instant
+from openmse.ha.values import FOREVER, MILLISECOND, SECOND, Instant, Mode
 from openmse.node.config import NodeConfig
 from openmse.node.drivers.guard_feed import GuardFeed
 from openmse.node.drivers.kernel_lease import KernelLease
@@ -44,9 +44,11 @@ class GuardLink:
             self._process = node.db.process
             self._postmaster = self._look()
         deadline = None
-        if is_owner(node) and needs_lease(node) and not node.is_halted:
-            deadline = int(node.lease_until or max(node.cutoff_at, self.found_until))
         mode = known.mode.value if known is not None else ""
+        if is_owner(node) and needs_lease(node):
+            mode = Mode.SYNC.value  # also while a SYNC of unknown fate is in flight
+            if not node.is_halted:
+                deadline = int(node.lease_until or max(node.cutoff_at, self.found_until))
         state = (mode, deadline, self._postmaster)
         if state == self._sent and node.now - self._sent_at < FEED_EVERY_NS:
             return
