@@ -72,7 +72,7 @@ def _register(path: Path) -> tuple[str, str]:
     from openmse.node.drivers.store.record import RecordStore
 
     try:
-        RecordStore(path, Machine()).load()
+        RecordStore(path, Machine({})).load()
     except StateError as error:
         if error.code == "MSE-STA-002":  # the caller may not look: no finding
             return "", ""
