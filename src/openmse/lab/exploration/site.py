@@ -101,7 +101,7 @@ class Site(Lanes):
             return
         if value is None or known is None or value.owner == m.id or known.owner != m.id:
             return
-        if value.term == known.term and m.data.process is not DbProcess.DOWN:
+        if value.term == known.term and (m.data.is_primary or self.is_answering(m)):
             self._blame("I7", f"{m.id} votes for {value.owner} before it has stopped.")
 
     def _judge_release(self, m: Machine, message: Message) -> None:

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from openmse.ha import events as ev
-from openmse.ha.values import SECOND, Mode, Record
+from openmse.ha.values import SECOND, Mode, Record, Voter
 from openmse.lab.exploration.database import Data
 from openmse.lab.exploration.virtual import MS, Virtual
 from openmse.lab.exploration.world import KINDS, Machine
@@ -40,6 +42,9 @@ class Troubles:
             (1, self.stop_node),
             (1, self.maintenance),
             (1, self.blackout),
+            (1, self.change_wait),
+            (1, self.force),
+            (1, self.replace_witness),
         ]
 
     def begin(self) -> None:
@@ -141,8 +146,6 @@ class Troubles:
         self._later(lambda: self._sick(m, is_sick=False))
 
     def _sick(self, m: Machine, *, is_sick: bool) -> None:
-        from msgspec.structs import replace
-
         if m.data.is_up or not is_sick:
             m.data = replace(m.data, is_sick=is_sick)
             self.world.notify(m)
@@ -192,6 +195,38 @@ class Troubles:
         m = self._node()
         self.world.command(m, ev.Maintenance(True))
         self._later(lambda: self.world.command(m, ev.Maintenance(False)))
+
+    def change_wait(self) -> None:
+        """An administrator sets another failover wait."""
+        m = self._node()
+        last = self.world.history.newest.config
+        wait = self.rng.choice((2, 3, 5)) * SECOND
+        self.world.command(m, ev.ChangeSettings(replace(last.settings, failover_wait_ns=wait)))
+
+    def force(self) -> None:
+        """An operator forces a takeover though it may be needless: once a run, and rarely."""
+        if self.forced or self.rng.random() < 0.5:
+            return
+        m = self._node()
+        if m.node is not None and m.data.is_complete:
+            self.forced += 1
+            self.world.command(m, ev.ForceTakeover("simulator"))
+
+    def replace_witness(self) -> None:
+        """The witness is taken out of the group, and back in a little later."""
+        world = self.world
+        last = world.history.newest.config
+        nodes = tuple(v for v in last.voters if not v.is_witness)
+        witness = world.machines.get("w")
+        if witness is None:
+            return
+        member = Voter("w", witness.record.incarnation, True)
+        owner = world.machines[last.owner]
+        if len(nodes) < len(last.voters):
+            world.command(owner, ev.ChangeVoters((*nodes, member)))
+        else:
+            world.command(owner, ev.ChangeVoters(nodes))
+            self._later(self.replace_witness)
 
     def lose_disk(self) -> None:
         """A machine comes back with an empty disk: once a run."""
@@ -257,6 +292,8 @@ class Troubles:
         owner = world.machines[last.owner]
         if last.settings.maintenance:
             world.command(owner, ev.Maintenance(False))
+        if "w" in world.machines and not any(v.is_witness for v in last.voters):
+            self.replace_witness()
         for m in world.nodes():
             node = m.node
             if node is not None and node.is_stopping:
@@ -274,7 +311,7 @@ class Troubles:
         is_owner_lost = owner.id in lost or not owner.data.is_complete
         if not ((is_owner_lost and last.mode is not Mode.SYNC) or len(lost) > 1):
             return
-        if self.forced >= 2:
+        if self.forced >= 3:
             return
         for m in (world.peer(owner), owner):
             node = m.node
