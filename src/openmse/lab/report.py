@@ -85,9 +85,9 @@ def _head(story: Story) -> str:
         sentences = "".join(f"<li>{escape(text)}</li>" for text in totals.violations)
         line = f'<h1><span class="bad">This run shows a fault.</span></h1><ul>{sentences}</ul>'
     return (
-        f'{line}<p class="soft">A pair with a witness, machines made of namespaces on one computer; a client '
-        f"writes a row every 5 ms through the virtual IP, beside PostgreSQL's pgbench. Failover "
-        f"wait {story.failover_wait_s:g} s.</p>"
+        f'{line}<p class="soft">A pair with a witness, machines made of namespaces on one '
+        "computer; a client writes a row every 5 ms through the virtual IP, beside PostgreSQL's "
+        f"pgbench. Failover wait {story.failover_wait_s:g} s.</p>"
     )
 
 
