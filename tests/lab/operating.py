@@ -109,6 +109,10 @@ class Site:
             time.sleep(0.05)
         return time.monotonic() - began
 
+    def until_answers(self, machine: str) -> None:
+        """Wait until a node's daemon answers."""
+        self.until(lambda: self.told(machine), f"{machine} answers")
+
     def until_mode(self, mode: str, timeout_s: float = 60.0) -> float:
         """Wait until both nodes know the newest config, it has this mode, and the copy follows."""
 
@@ -134,9 +138,26 @@ class Site:
 
         return self.until(holds, f"{machine} serves", timeout_s)
 
-    def until_sync(self, timeout_s: float = 90.0) -> float:
-        """Wait until the pair is in SYNC."""
-        return self.until_mode("SYNC", timeout_s)
+    def until_sync(self, timeout_s: float = 40.0) -> float:
+        """Wait until the pair is in SYNC and either node may own next."""
+        took = self.until_mode("SYNC", timeout_s)
+
+        def is_possible() -> bool:
+            told = self.told(self.owner())
+            return bool(told) and told["why_not"]["switchover"] == ""
+
+        return took + self.until(is_possible, "a switchover is possible", timeout_s)
+
+    def restart(self, machine: str) -> None:
+        """Stop a node on purpose and start it again, as an operator does after a repair."""
+        if self.lab.pids(machine)["health-monitor"]:
+            self.ok(machine, "node", "stop")
+        self.until(lambda: not any(self.lab.pids(machine).values()), "nothing of it runs", 5)
+        self.start(machine)
+
+    def start(self, machine: str) -> None:
+        """What ``systemctl start`` does: start what was stopped on purpose."""
+        assert self.run(machine, "kill", "-HUP", "1").returncode == 0
 
     def mended(self) -> None:
         """Power everywhere, cables healed, in SYNC, owned by mse1."""
@@ -144,7 +165,7 @@ class Site:
             if not self.lab.has_power(name):
                 self.lab.power_on(name)
         self.lab.heal()
-        self.until_sync(120)
+        self.until_sync(60)
 
     # ------------------------------------------------------------------ clients
 
