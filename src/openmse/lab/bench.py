@@ -165,6 +165,8 @@ class Repetition:
             case "freeze":
                 total_s = 60.0 if self.number <= LONG_FREEZES else 0.0
                 return exercises.freeze_health_monitor(stage, total_s=total_s)
+            case "freeze-all":
+                return exercises.freeze_machine(stage)
             case "planned" | "planned-pgbench":
                 return exercises.there_or_back(stage)
             case "secondary-lost":

@@ -83,6 +83,11 @@ FIGURES: dict[str, Figure] = {
             title="health monitor frozen",
             targets={2.0: Target(None, 2800), 5.0: Target(None, 5800)},
         ),
+        Figure(
+            event="freeze-all",
+            title="all programs of the owner frozen, guard included",
+            targets={2.0: Target(None, 2800), 5.0: Target(None, 5800)},
+        ),
         Figure(event="planned", title="planned switchover, failback", targets=_both(450, 800)),
         Figure(
             event="planned-pgbench",

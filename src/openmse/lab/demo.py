@@ -52,6 +52,7 @@ FULL = (
     "one-way",
     "flap",
     "freeze",
+    "freeze-all",
 )
 QUICK = (
     "switchover",
