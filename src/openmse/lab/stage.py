@@ -247,7 +247,8 @@ class Stage:
     def _is_sync(self) -> bool:
         found = self.picture()
         both = all(found.machines[node].sync == "sync" for node in self.nodes)
-        return found.mode == "SYNC" and both
+        wanted = "SYNC" if self.witness else "PINNED"  # protocol §8: a pair without witness
+        return found.mode == wanted and both
 
     def watch(self, seconds: float) -> int:
         """Let time pass under load, because what is measured is that nothing happens."""
