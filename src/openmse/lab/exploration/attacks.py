@@ -233,7 +233,7 @@ def _is_yes_in_flight(world: Steps) -> bool:
 
 
 def release_forgotten() -> Steps:
-    """a told b its release, and dies and restarts; w knows nothing and has said yes to b (§4)."""
+    """a told b its release, and dies and restarts; w has said yes to b, and restarts too (§4)."""
     world = at.sync()
     a = world.machines["a"]
     _cut(world, "a>w", "w>a")
@@ -243,8 +243,17 @@ def release_forgotten() -> Steps:
     world.kill_monitor(a)
     a.data = replace(a.data, is_sick=False)
     world.cuts = frozenset()
+    _restart(world, world.machines["w"])  # forgets the release that came with b's question
     world.start_monitor(a)
     world.settle()
+    yes = tuple(f for f in world.flight if isinstance(f[2], PreVoteAnswer))
+    for _ in range(10):
+        _lose_flight(world)
+        if world.is_answering(a):
+            break
+        world.tick()
+        world.settle()
+    world.flight = yes
     return world
 
 

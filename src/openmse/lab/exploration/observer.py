@@ -20,6 +20,7 @@ from openmse.ha.invariants import (
     newest,
     removal_faults,
 )
+from openmse.ha.messages import Learn
 from openmse.ha.values import Ballot, Config, Lineage, Mode, Record, Release
 
 KEPT = 24
@@ -54,6 +55,8 @@ class History(Struct, frozen=True):
     """How many takeovers operators have forced, or fencing agents confirmed."""
     disks_lost: tuple[str, ...] = ()
     """Nodes whose data was lost or went back, and has not been copied from the other since."""
+    forgotten: tuple[Chosen, ...] = ()
+    """Chosen, but only on a disk that was lost; a message on its way may still tell of them."""
     faults: tuple[Violation, ...] = ()
 
     @property
@@ -86,10 +89,38 @@ def persisted(
     if record.released is not None and record.released not in history.releases:
         history = replace(history, releases=(*history.releases, record.released))
     if record.known is not None and record.known != before.known:
+        history = _recalled(history, record.known)
         if not history.is_chosen(record.known):
             rule = "I10" if history.amnesic else "I3"
             sentence = f"{record.me} takes {describe(record.known)} for chosen; it is not."
             history = blame(history, Violation(rule, sentence))
+    return history
+
+
+def _recalled(history: History, known: Config) -> History:
+    """A config thought lost with a disk is heard of again."""
+    back = tuple(one for one in history.forgotten if one.config == known)
+    if not back:
+        return history
+    rest = tuple(one for one in history.forgotten if one.config != known)
+    return replace(history, chosen=(*history.chosen, *back), forgotten=rest)
+
+
+def passed(
+    history: History,
+    record: Record,
+    before: Record,
+    told: tuple[Learn, ...],
+    wal: tuple[int, ...],
+) -> History:
+    """One write to disk may hold several steps: configs chosen by the own vote, each built on the
+    one before. What the batch tells of them shows the chain."""
+    parent = before.known
+    for learn in told:
+        if learn.ballot.voter == record.me and not history.is_chosen(learn.value):
+            history = proposed(history, learn.ballot, learn.value, parent)
+            history = _vote(history, record, learn.ballot, wal)
+        parent = learn.value
     return history
 
 

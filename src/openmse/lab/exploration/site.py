@@ -10,9 +10,9 @@ from openmse.ha import effects as fx
 from openmse.ha import events as ev
 from openmse.ha import node as core
 from openmse.ha import witness as witness_core
-from openmse.ha.invariants import Violation, effect_faults
+from openmse.ha.invariants import Chosen, Violation, effect_faults
 from openmse.ha.local import Address, DbProcess, DbRole, DbWanted, NetView, NetWanted
-from openmse.ha.messages import DATAGRAMS, Accept, Beat, Message, Released
+from openmse.ha.messages import DATAGRAMS, Accept, Beat, Learn, Message, Released
 from openmse.ha.values import FOREVER, MILLISECOND, Instant, Record
 from openmse.lab.exploration import database as db
 from openmse.lab.exploration import observer, words
@@ -50,10 +50,19 @@ class Site(Lanes):
 
     def perform(self, m: Machine, effects: tuple[fx.Effect, ...], decided_at: Instant) -> None:
         """Perform a batch in order."""
+        if any(isinstance(effect, fx.Persist) for effect in effects):
+            self._note_chain(m, effects)
         for effect in effects:
             if self.trace is not None:
                 self.say(f"{m.id} > {words.effect(effect)}")
             self.perform_one(m, effect, decided_at)
+
+    def _note_chain(self, m: Machine, effects: tuple[fx.Effect, ...]) -> None:
+        told = tuple(
+            e.message for e in effects if isinstance(e, fx.Send) and isinstance(e.message, Learn)
+        )
+        record = next(e.record for e in effects if isinstance(e, fx.Persist))
+        self.history = observer.passed(self.history, record, m.record, told, m.data.wal)
 
     def perform_one(self, m: Machine, effect: fx.Effect, decided_at: Instant) -> None:
         """Perform one effect."""
@@ -95,13 +104,14 @@ class Site(Lanes):
         self.history = observer.persisted(self.history, before, record, m.data.wal)
 
     def _judge_vote(self, m: Machine, before: Record, record: Record) -> None:
-        """§3: an owner accepts nobody else before everything of it has stopped."""
+        """§3: an owner accepts nobody else before all of it has stopped, as far as it can see."""
         value, known = record.value, before.known
         if record.accepted == before.accepted or record.chosen >= record.accepted:
             return
         if value is None or known is None or value.owner == m.id or known.owner != m.id:
             return
-        if value.term == known.term and (m.data.is_primary or self.is_answering(m)):
+        seen = m.node.db.process if m.node is not None else DbProcess.DOWN
+        if value.term == known.term and seen is not DbProcess.DOWN:
             self._blame("I7", f"{m.id} votes for {value.owner} before it has stopped.")
 
     def _judge_release(self, m: Machine, message: Message) -> None:
@@ -303,8 +313,15 @@ class Site(Lanes):
         holders = self.picture().holders
         records = [other.record for other in self.machines.values()]
         remembered = max(c.version for r in records for c in (r.known, r.value) if c is not None)
-        chosen = tuple(one for one in self.history.chosen if one.config.version <= remembered)
-        self.history = replace(self.history, chosen=chosen)
+        chosen: list[Chosen] = []
+        gone: list[Chosen] = []
+        for one in self.history.chosen:
+            (chosen if one.config.version <= remembered else gone).append(one)
+        self.history = replace(
+            self.history,
+            chosen=tuple(chosen),
+            forgotten=(*self.history.forgotten, *gone),
+        )
         self.history = observer.disk_changed(
             self.history, m.id, holders, is_emptied=is_emptied, is_forgotten=is_forgotten
         )
