@@ -23,8 +23,8 @@ from openmse.node.drivers.guard_feed import GuardFeed, HealthMonitorLock
 
 STAND_IN = Path(__file__).with_name("stand_in.py")
 MS = 1_000_000
-LATE = 2000 * MS
-"""Still in time on a machine with five times more to do than it can; figures are the bench's."""
+LATE = 450 * MS
+"""On a busy machine; at 500 ms force is used, which must not be needed."""
 
 
 def boottime() -> int:
@@ -332,7 +332,7 @@ def test_a_new_guard_keeps_the_promise_of_one_already_frozen(machine: Machine) -
     machine.guard()
     wait_until(lambda: not is_alive(postmaster), 4, "the end of PostgreSQL")
     # It may remember a deadline up to 200 ms older than the last; its patience comes on top.
-    assert -210 * MS < boottime() - deadline < LATE
+    assert -210 * MS < boottime() - deadline < 700 * MS
     machine.wait_monitor(2)
 
 
