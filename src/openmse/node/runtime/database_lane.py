@@ -300,10 +300,11 @@ class DatabaseLane:
         server, wanted, role = self._keeper.server, self._wanted, self._seen.role
         if server is None or self._keeper.process is not DbProcess.UP:
             return
-        if wanted.role is role and self._settings.peer_id:
+        names = wanted.names and bool(self._settings.peer_id)  # nobody's name: never wait for it
+        if wanted.role is role:
             self._seen.sync_gate.pursue(
                 server,
-                names=wanted.names,
+                names=names,
                 barrier_id=wanted.barrier_id,
                 is_primary=role is DbRole.PRIMARY,
             )
