@@ -55,6 +55,9 @@ class History(Struct, frozen=True):
     """How many takeovers operators have forced, or fencing agents confirmed."""
     disks_lost: tuple[str, ...] = ()
     """Nodes whose data was lost or went back, and has not been copied from the other since."""
+    owed: tuple[tuple[str, Ballot, Ballot], ...] = ()
+    """What an amnesic voter had promised and accepted: once it has learned as much as chosen, it
+    contradicts nothing that it ever said, and its memory counts again."""
     forgotten: tuple[Chosen, ...] = ()
     """Chosen, but only on a disk that was lost; a message on its way may still tell of them."""
     faults: tuple[Violation, ...] = ()
@@ -86,6 +89,7 @@ def persisted(
         if not _is_learned(history, record):
             history = _passed_through(history, record, before, wal)
             history = _voted(history, record, before, wal)
+    history = _regained(history, record)
     if record.released is not None and record.released not in history.releases:
         history = replace(history, releases=(*history.releases, record.released))
     if record.known is not None and record.known != before.known:
@@ -94,6 +98,16 @@ def persisted(
             rule = "I10" if history.amnesic else "I3"
             sentence = f"{record.me} takes {describe(record.known)} for chosen; it is not."
             history = blame(history, Violation(rule, sentence))
+    return history
+
+
+def _regained(history: History, record: Record) -> History:
+    if record.me not in history.amnesic or record.me in history.emptied:
+        return history
+    for voter, promised, accepted in history.owed:
+        if voter == record.me and record.promised >= promised and record.chosen >= accepted:
+            rest = tuple(a for a in history.amnesic if a != voter)
+            return replace(history, amnesic=rest)
     return history
 
 
@@ -244,17 +258,23 @@ def disk_changed(
     holders: tuple[Holder, ...],
     *,
     is_emptied: bool,
-    is_forgotten: bool,
+    forgotten: Record | None,
 ) -> History:
     """A disk was lost or went back in time: what no disk holds any more cannot be asked for."""
     amnesic = history.amnesic
-    if is_forgotten and voter not in amnesic:
-        amnesic = (*amnesic, voter)
+    owed = history.owed
+    if forgotten is not None:
+        if voter not in amnesic:
+            amnesic = (*amnesic, voter)
+        owed = tuple(o for o in owed if o[0] != voter)
+        owed = (*owed, (voter, forgotten.promised, forgotten.accepted))
     kept = tuple(w for w in history.acknowledged if any(holds(holder.wal, w) for holder in holders))
     others = tuple(a for a in history.emptied if a != voter)
     emptied = (*others, voter) if is_emptied else others
     lost = (*(a for a in history.disks_lost if a != voter), voter)
-    return replace(history, amnesic=amnesic, emptied=emptied, acknowledged=kept, disks_lost=lost)
+    return replace(
+        history, amnesic=amnesic, owed=owed, emptied=emptied, acknowledged=kept, disks_lost=lost
+    )
 
 
 def copied(history: History, node: str) -> History:

@@ -298,7 +298,7 @@ class Site(Lanes):
         assert not m.is_on
         self.say(f"{m.id} lost its disk")
         m.data = Data(role=DbRole.DOWN, is_complete=False)
-        self._disk_changed(m, is_emptied=True)
+        self._disk_changed(m, is_emptied=True, forgotten=m.record)
         self.new_incarnation(m, Record(me=m.id, incarnation=""))
 
     def restore_disk(self, m: Machine, record: Record, data: Data) -> None:
@@ -307,9 +307,9 @@ class Site(Lanes):
         self.say(f"{m.id} disk restored to an older state")
         before, m.record, m.data = m.record, record, db.crash(data)
         same = replace(before, boot=record.boot, run=record.run, seen=record.seen)
-        self._disk_changed(m, is_emptied=False, is_forgotten=same != record)
+        self._disk_changed(m, is_emptied=False, forgotten=before if same != record else None)
 
-    def _disk_changed(self, m: Machine, *, is_emptied: bool, is_forgotten: bool = True) -> None:
+    def _disk_changed(self, m: Machine, *, is_emptied: bool, forgotten: Record | None) -> None:
         holders = self.picture().holders
         records = [other.record for other in self.machines.values()]
         remembered = max(c.version for r in records for c in (r.known, r.value) if c is not None)
@@ -323,7 +323,7 @@ class Site(Lanes):
             forgotten=(*self.history.forgotten, *gone),
         )
         self.history = observer.disk_changed(
-            self.history, m.id, holders, is_emptied=is_emptied, is_forgotten=is_forgotten
+            self.history, m.id, holders, is_emptied=is_emptied, forgotten=forgotten
         )
 
     # -- traffic ----------------------------------------------------------------------------
