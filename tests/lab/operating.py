@@ -94,7 +94,11 @@ class Site:
                 words.append(f"=== {name} has no power")
                 continue
             for command in (("ha", "status"), ("ha", "events", "--since", "3m")):
-                done = self.mse(name, *command, timeout_s=20)
+                try:
+                    done = self.mse(name, *command, timeout_s=10)
+                except subprocess.TimeoutExpired:
+                    words.append(f"=== {name} does not answer")
+                    break
                 words.append(f"=== {name}: {' '.join(command)}\n{done.stdout}{done.stderr}")
         return "\n".join(words)
 

@@ -111,10 +111,10 @@ def test_protect_is_released_by_the_operator(pair: Site) -> None:
 # ---------------------------------------------------------------------- fencing
 
 SCRIPT = """#!/bin/sh
-# ends with 0 only once somebody outside has confirmed that $1 has no power
+# called with "off NODE"; ends with 0 only once it is confirmed that NODE has no power
 dir={share}/fencing
 mkdir -p $dir
-echo "$1" > $dir/asked
+[ "$1" = off ] && echo "$2" > $dir/asked
 while [ ! -e $dir/confirmed ] && [ ! -e $dir/refused ]; do sleep 0.05; done
 [ -e $dir/confirmed ]
 """
