@@ -298,8 +298,9 @@ class Site(Lanes):
         assert not m.is_on
         self.say(f"{m.id} lost its disk")
         m.data = Data(role=DbRole.DOWN, is_complete=False)
-        self._disk_changed(m, is_emptied=True, forgotten=m.record)
+        before = m.record
         self.new_incarnation(m, Record(me=m.id, incarnation=""))
+        self._disk_changed(m, is_emptied=True, forgotten=before)
 
     def restore_disk(self, m: Machine, record: Record, data: Data) -> None:
         """The disk goes back to an older state while the machine is off."""

@@ -261,7 +261,11 @@ class Troubles:
         world.power_off(m)
         world.restore_disk(m, *self.snapshots[m.id])
         world.power_on(m)
-        world.at(8 * SECOND, lambda: setattr(world, "loss", loss))
+        world.at(8 * SECOND, lambda: self._lossy_again(loss))
+
+    def _lossy_again(self, loss: float) -> None:
+        if not self.is_over:
+            self.world.loss = loss
 
     # -- healing ----------------------------------------------------------------------------
     def heal(self) -> None:
@@ -302,6 +306,17 @@ class Troubles:
                 world.command(m, ev.LeaveQuarantine())
         self._force(owner)
 
+    def _is_limbo(self, lost: list[str]) -> bool:
+        """Whether a value of unknown fate can be told only by a memory that is lost: its owner's,
+        who may have chosen it by itself and served (protocol §2.2)."""
+        records = [m.record for m in self.world.machines.values()]
+        return any(
+            config is not None and config.mode is not Mode.SYNC and config.owner in lost
+            for r in records
+            if r.accepted > r.chosen
+            for config in (r.value, r.parent)
+        )
+
     def _force(self, owner: Machine) -> None:
         world = self.world
         last = world.history.newest.config
@@ -309,7 +324,8 @@ class Troubles:
             v.id for v in last.voters if world.machines[v.id].record.incarnation != v.incarnation
         ]
         is_owner_lost = owner.id in lost or not owner.data.is_complete
-        if not ((is_owner_lost and last.mode is not Mode.SYNC) or len(lost) > 1):
+        is_lost = is_owner_lost and last.mode is not Mode.SYNC
+        if not (is_lost or len(lost) > 1 or self._is_limbo(lost)):
             return
         if self.forced >= 3:
             return
