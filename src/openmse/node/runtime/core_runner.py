@@ -32,6 +32,7 @@ from openmse.ha.effects import (
     WantWatchdog,
 )
 from openmse.ha.events import Command, Commanded, Event, LeaseLapsed, Ticked
+from openmse.ha.invariants import effect_faults
 from openmse.ha.local import DbWanted, NetWanted
 from openmse.ha.messages import Message
 from openmse.ha.node import step
@@ -190,6 +191,8 @@ class CoreRunner:
         before = self.node
         self.node, effects = step(before, event)
         self._actions.journal(before, event, self.node, effects)
+        faults = effect_faults(self.node, effects)
+        assert not faults, faults[0].sentence  # our own mistake: nothing of it is performed
         for effect in effects:
             self._perform(effect)
             if self._actions is None:
