@@ -161,7 +161,8 @@ def test_a_new_primary_and_an_old_copy_of_another_group(apart: Site) -> None:
     apart.ok("mse1", *PEER, *WITNESS)
     apart.until_mode("SYNC", 60)
     kept = apart.run("mse2", "ls", "/var/lib/openmse/postgres").stdout.split()
-    assert [name for name in kept if name.startswith("data.")], kept
+    assert [name for name in kept if name.startswith("data.left-")], kept
+    assert "data_kept" in apart.events("mse2")
     secret = apart.run("mse1", "cat", "/var/lib/openmse/postgres/client_password").stdout
     authority = apart.run("mse1", "cat", "/var/lib/openmse/pki/ca.crt").stdout
     client.write_files(apart.lab.places, secret.strip(), authority)

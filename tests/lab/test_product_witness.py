@@ -71,16 +71,22 @@ def test_a_witness_that_lost_its_disk_is_replaced_by_itself_anew(pair: Site) -> 
     pair.until_sync()
 
 
-def test_a_witness_that_forgot_its_records_is_readmitted(pair: Site) -> None:
-    """Its keys are there, what it had promised is not: it votes only once it is re-admitted."""
+def test_a_witness_that_lost_a_record_is_readmitted_by_enrolling_it_again(pair: Site) -> None:
+    """What it had promised is gone: it says so, and votes only once it is re-admitted."""
     owner = pair.owner()
-    before = pair.register()["epoch"]
     find = "find /var/lib/openmse-witness -name 'register*' -type f"
     assert pair.run("witness", "sh", "-c", find).stdout, "the files are where they were"
     pair.run("witness", "sh", "-c", f"{find} -delete")
     pair.lab.kill("witness", "witness")
     with pair.load():
-        pair.until(lambda: pair.register()["epoch"] > before, "a config re-admits it")
+        pair.until(lambda: "witness_lost" in pair.alarms(owner), "the witness is missed")
+        groups = pair.ok("witness", "witness", "groups", "--config", WITNESS_CONFIG_PATH)
+        assert "NOT SERVED" in groups
+        group = str(pair.told(owner)["group"])
+        pair.refused(owner, *REPLACE, code=1, match=f"mse witness forget {group}")
+        forget = ("witness", "forget", "--config", WITNESS_CONFIG_PATH, "--yes", group)
+        pair.ok("witness", *forget)
+        pair.ok(owner, *REPLACE)
         pair.until(lambda: "witness_lost" not in pair.alarms(owner), "it is heard")
     pair.until_sync()
     pair.lab.power_off(owner)  # and its vote counts

@@ -1,16 +1,20 @@
 """The answering side of pairing: a secondary that waits for its primary with a password."""
 
+import contextlib
 import ipaddress
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
 from msgspec.structs import replace
 
 from openmse import __version__
-from openmse.errors import CommandRefused, MseError, PairingError
+from openmse.errors import CommandRefused, MseError, PairingError, StateError
 from openmse.ha.effects import Note
 from openmse.node.config import NodeConfig, Role
 from openmse.node.config_check import read_interface
+from openmse.node.drivers.postgres.sidecar import fsync_directory
 from openmse.node.group import GroupInfo
 from openmse.node.identity import (
     issue_database,
@@ -116,6 +120,7 @@ class PairingDesk:
         offer, config = paired.offer, self._config
         ring = keyring(config)
         make_directories(config)
+        self._set_other_group_aside(ring.authority, offer)
         write_file(ring.authority, offer.authority_certificate, mode=PUBLIC)
         write_file(ring.authority_key, offer.authority_key, mode=PRIVATE)
         write_file(ring.key, paired.key, mode=PRIVATE)
@@ -129,6 +134,37 @@ class PairingDesk:
         others = tuple(node for node in info.nodes if node.name != me.name)
         self._note("paired", "info", f"Paired with {paired.initiator}, the primary of the group.")
         self._host.take_group(replace(info, nodes=(*others, me), revision=info.revision + 1))
+
+    def _set_other_group_aside(self, authority: Path, offer: Offer) -> None:
+        """A copy of another group's database is never followed from here, nor thrown away.
+
+        Its histories may bear the same names: it would pass for one that is ahead. Raises
+        StateError.
+        """
+        data_dir = self._config.places.data_dir
+        if not authority.exists() or not data_dir.exists():
+            return
+        if read_file(authority) == offer.authority_certificate:
+            return
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        aside = data_dir.with_name(f"{data_dir.name}.left-{stamp}")
+        record = self._config.places.state_dir / "postgres" / "directory.json"
+        try:
+            data_dir.rename(aside)
+            with contextlib.suppress(FileNotFoundError):
+                record.rename(record.with_name(f"{record.name}.left-{stamp}"))
+            fsync_directory(data_dir.parent)
+        except OSError as error:
+            raise StateError(
+                f"The database of the group this node belonged to, {data_dir}, cannot be kept "
+                f"aside: {error.strerror}.",
+                "Move it away by hand, then pair again.",
+            ) from error
+        self._note(
+            "data_kept",
+            "warning",
+            f"This node held the database of another group; it is kept aside in {aside}.",
+        )
 
     def _on_refused(self, error: MseError, address: str) -> None:
         self._note("pairing_refused", "warning", f"A pairing from {address}: {error.sentence}")

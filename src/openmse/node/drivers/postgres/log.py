@@ -8,8 +8,13 @@ from pathlib import Path
 CANCELLED_WAIT = re.compile("canceling (?:the )?wait for synchronous replication")
 """The server's words when a commit stops waiting without the peer (protocol §5.4); without "the"
 when a user cancelled it, with it when the session ends (PostgreSQL, syncrep.c)."""
-WAL_IS_GONE = ("has already been removed", "is not in this server's history")
-"""A standby's last words before only a rebuild helps."""
+WAL_IS_GONE = (
+    "has already been removed",
+    "is not in this server's history",
+    "database system identifier differs between the primary and standby",
+)
+"""A standby's last words before only a rebuild helps; the last one when its data directory is of
+another group, whose histories may have had the same names."""
 CHUNK_BYTES_MAX = 1024 * 1024
 
 
