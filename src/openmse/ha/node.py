@@ -226,6 +226,8 @@ def _on_config(d: Draft) -> None:
         "info" if new.mode is Mode.SYNC else "warning",
         f"{new.mode}({new.owner}), term {new.term}, epoch {new.epoch}: {new.reason}",
     )
+    if new.mode is not Mode.ALONE:
+        n.protect_released = False  # a release is for one loss of the peer, not for the next
     if old is not None and old.owner == n.me and new.owner == n.me:
         if new.mode is Mode.ALONE and old.mode is not Mode.ALONE:
             n.losses = (*n.losses[-15:], n.now)
