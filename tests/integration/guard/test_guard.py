@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from openmse.errors import StateError
-from openmse.guard.feed import SOCKET_NAME, Feed, encode
+from openmse.guard.feed import SOCKET_NAME, STOPPED_NAME, Feed, encode
 from openmse.guard.processes import start_time
 from openmse.node.drivers.guard_feed import GuardFeed, HealthMonitorLock
 
@@ -368,6 +368,19 @@ def test_told_to_stop_it_asks_the_health_monitor(machine: Machine) -> None:
     assert not is_alive(pid)
     assert is_alive(postmaster), "in ALONE PostgreSQL is not the guard's to touch"
     assert len(machine.starts) == 1
+
+
+def test_it_ends_with_a_health_monitor_that_was_stopped_on_purpose(machine: Machine) -> None:
+    machine.order(mode="ALONE")
+    guard = machine.guard()
+    pid = machine.wait_monitor()
+    (machine.run_dir / STOPPED_NAME).touch()
+    os.kill(pid, signal.SIGTERM)
+    assert guard.wait(5) == 0
+    assert len(machine.starts) == 1
+    machine.guard()  # started again, it starts one again
+    machine.wait_monitor(2)
+    assert not (machine.run_dir / STOPPED_NAME).exists()
 
 
 def test_told_to_stop_it_does_not_wait_for_ever(machine: Machine) -> None:
