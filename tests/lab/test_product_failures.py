@@ -204,7 +204,7 @@ def has():
     return b"10.10.10.10/" in shown.stdout
 assert has()
 began = time.monotonic()
-subprocess.run(["ip", "address", "del", "10.10.10.10/24", "dev", "eth0"], check=True)
+subprocess.run(["ip", "address", "del", "10.10.10.10/32", "dev", "eth0"], check=True)
 while not has():
     assert time.monotonic() < began + 5
 print((time.monotonic() - began) * 1000)
