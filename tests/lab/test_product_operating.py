@@ -196,6 +196,7 @@ def test_graceful_shutdown_is_shown_while_it_lasts(pair: Site) -> None:
 
 def test_failover_type_manual_waits_for_the_operator(pair: Site) -> None:
     owner, term = pair.owner(), pair.register()["term"]
+    term = pair.register()["term"]
     pair.ok(owner, "ha", "settings", "--failover-type", "manual")
     with pair.load() as load:
         pair.lab.power_off(owner)
