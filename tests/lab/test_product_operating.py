@@ -22,8 +22,11 @@ def shared() -> Iterator[Site]:
 
 @pytest.fixture
 def pair(shared: Site) -> Site:
-    """The pair, in SYNC, everything with power."""
+    """The pair, in SYNC, everything with power, owned by mse1."""
     shared.mended()
+    if shared.owner() != "mse1":
+        shared.ok("mse1", "ha", "failback")
+        shared.until_sync()
     return shared
 
 
@@ -214,9 +217,8 @@ def test_failover_type_manual_waits_for_the_operator(pair: Site) -> None:
 
 
 def test_failback_goes_home(pair: Site) -> None:
-    if pair.owner() == "mse1":
-        pair.ok("mse1", "ha", "switchover")
-        pair.until_sync()
+    pair.ok("mse1", "ha", "switchover")
+    pair.until_sync()
     with pair.load():
         pair.ok("mse2", "ha", "failback")
     assert pair.owner() == "mse1"
