@@ -135,6 +135,16 @@ def test_guard_and_health_monitor_killed_together(pair: Site) -> None:
         assert load.last_served_by() == owner
 
 
+def _age_s(pair: Site, node: str) -> float:
+    """How long the health monitor of ``node`` has run: a restarted voter abstains for the largest
+    wait that it ever granted (protocol §3), 5 s here."""
+    pid = pair.lab.pids(node)["health-monitor"]
+    if not pid:
+        return 0.0
+    ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+
+
 @pytest.mark.parametrize("wait", ["2", "5"])
 def test_a_frozen_health_monitor_ends_in_a_takeover(pair: Site, wait: str) -> None:
     owner = pair.owner()
@@ -142,6 +152,7 @@ def test_a_frozen_health_monitor_ends_in_a_takeover(pair: Site, wait: str) -> No
     pair.ok(owner, "ha", "settings", "--failover-wait", wait)
     with pair.load() as load:
         load.start_presence()
+        pair.until(lambda: _age_s(pair, other) > 6.0, "it no longer abstains for its restart")
         pair.lab.freeze(owner, "health-monitor")
         took = pair.until(lambda: load.last_served_by() == other, f"{other} serves", 30)
         assert took < float(wait) + 3
