@@ -22,6 +22,8 @@ NODE_UDP = 8462
 WITNESS_TLS = 8463
 WITNESS_UDP = 8464
 PAIRING = 8465
+MANAGEMENT = 8466
+CONSOLE = 8443
 POSTGRESQL = 5432
 
 TABLE = (
@@ -59,6 +61,20 @@ TABLE = (
         "node, witness",
         "ports.pairing",
         "Pairing and enrolling by password (PAKE); open only while one is expected.",
+    ),
+    Port(
+        MANAGEMENT,
+        "TCP",
+        "node",
+        "management.port",
+        "The management API of a node (HTTPS), for the console and for programs.",
+    ),
+    Port(
+        CONSOLE,
+        "TCP",
+        "console",
+        "console.port",
+        "The web console (HTTPS), for people and for programs.",
     ),
     Port(
         POSTGRESQL,
