@@ -29,6 +29,8 @@ from openmse.lab.workload import ORDINARY, READER, WRITER, Pgbench, Workload
 
 BEFORE_S = 1.5
 REST_S = 20.0
+SETTLE_S = 12.0
+"""Before the health monitor counts as at rest: it journals each step for 10 s after a decision."""
 GIGABYTE_SCALE = 70
 """pgbench's scale at which the database is 1 GB."""
 PGBENCH_SCALE, PGBENCH_RATE, PGBENCH_CLIENTS = 10, 120, 4
@@ -210,6 +212,7 @@ class Repetition:
             raise DriverError("The health monitor of mse1 does not run.")
         if self.event == "rest-memory":
             return _resident_mib(pid)
+        time.sleep(SETTLE_S)  # "at rest" means that nothing has happened lately
         before, began = _processor_s(pid), time.monotonic()
         time.sleep(REST_S)
         return (_processor_s(pid) - before) / (time.monotonic() - began) * 100
