@@ -23,6 +23,9 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
         "config": ("openmse.cli.config:config", "Check and show the configuration file."),
         "node": ("openmse.cli.node:node", "Prepare this machine, stop its daemon on purpose."),
         "witness": ("openmse.cli.witness:witness", "Run and manage the third vote."),
+        "license": ("openmse.cli.license:license", "Licences: what is granted, install, issue."),
+        "server-info": ("openmse.cli.info:getserverinfo", "What getserverinfo shows."),
+        "ha-info": ("openmse.cli.info:gethainfo", "What gethainfo shows."),
         "lab": ("openmse.cli.lab:lab", "A laboratory of machines on this computer."),
     },
 )
