@@ -33,29 +33,51 @@ Exit 0 while the health monitor runs, 4 while it does not, 1 where what is saved
 They change nothing. Values come from the health monitor's control socket; while it is stopped,
 from the register and the group's facts on disk. Memory, sessions and sizes need root; what a user
 may not see, or what this engine does not have, has no line.
+"""
 
-## What the lines mean here
+_MEANINGS = (
+    (
+        "`UDI`",
+        "product, hardware version, serial; the peer's once it has told it (`mse license sync`)",
+    ),
+    ("`Instance database name`, `port`", "the clients' database, on the same port on both nodes"),
+    ("`Dataguard configuration name`", "the group's id, under which the two databases replicate"),
+    ("`Primary database alias`", "the configured primary's name, as its certificate has it"),
+    ("`Direct connect used`", "`No`: a cable of their own between the nodes is no setting yet"),
+    ("`Heartbeat status`", "whether this health monitor hears the other one now"),
+    (
+        "`Current state`",
+        "the one word; `Current role`, `Synchronization`, `Health` and `Operation` are ours",
+    ),
+    (
+        "`Last shutdown state`",
+        "what the register says while the health monitor is stopped; `FAILOVER_ACTIVE` on a "
+        "primary whose secondary owns",
+    ),
+    (
+        "`MSE services are up`",
+        "this node serves clients; `in DORMANT mode`: the other one does; `are down`: neither, "
+        "and why",
+    ),
+    ("`Server start time`", "of the health monitor's process"),
+    (
+        "`Restarts`",
+        "starts of the health monitor after its first, as its memory counts them; `null` on a "
+        "dormant secondary, as in the guide",
+    ),
+    (
+        "`Used Memory`",
+        "of all processes of the product, shared pages counted once (MB of 2^20 bytes)",
+    ),
+    ("`Allocated Memory`", "what they have reserved for themselves, used or not"),
+    ("`Max Memory`", "of the machine, or of its control group"),
+    ("`DB disk size`", "all databases of the instance, without the write-ahead log"),
+    ("`Active Sessions`", "sessions of PostgreSQL's clients; not shown on a dormant node"),
+    ("`HTTPS`", "`null`: not told by this engine yet"),
+)
+"""What each line means on this engine, for the table of the page."""
 
-| line | meaning |
-|---|---|
-| `UDI` | product, hardware version, serial; a peer's is known once it has told it (`mse license sync`) |
-| `Instance database name`, `port` | the clients' database, on the same port on both nodes |
-| `Dataguard configuration name` | the group's id, under which the two databases replicate |
-| `Primary database alias` | the configured primary's name, as its certificate has it |
-| `Direct connect used` | `No`: a cable of their own between the nodes is not a setting of this version |
-| `Heartbeat status` | whether this health monitor hears the other one now |
-| `Current state` | the one word; `Current role`, `Synchronization`, `Health` and `Operation` beneath it are ours |
-| `Last shutdown state` | what the register says while the health monitor is stopped; `FAILOVER_ACTIVE` on a primary whose secondary owns |
-| `MSE services are up` | this node serves clients; `in DORMANT mode`: the other one does; `are down`: neither, with the reason |
-| `Server start time` | of the health monitor's process |
-| `Restarts` | starts of the health monitor after its first, as its memory counts them; `null` on a dormant secondary, as in the guide |
-| `Used Memory` | of all processes of the product, shared pages counted once (MB of 2^20 bytes) |
-| `Allocated Memory` | what they have reserved for themselves, used or not |
-| `Max Memory` | of the machine, or of its control group |
-| `DB disk size` | all databases of the instance, without the write-ahead log |
-| `Active Sessions` | sessions of PostgreSQL's clients; not shown on a dormant node |
-| `HTTPS` | `null`: no HTTPS service of this command's own |
-
+_AFTER = """
 `Legacy Port`, `Log Modules`, `Log Level`, `Days to keep events`, `Session timeout in mins` and
 `DB backup in days` appear once the engine has such a setting.
 """
@@ -63,7 +85,9 @@ may not see, or what this engine does not have, has no line.
 
 def page() -> str:
     """The whole page."""
-    parts = [_INTRODUCTION]
+    rows = [f"| {line} | {meaning} |" for line, meaning in _MEANINGS]
+    table = ["## What the lines mean here", "", "| line | meaning |", "|---|---|", *rows]
+    parts = [_INTRODUCTION, *table, _AFTER]
     for title, lines in _screens():
         parts += [f"## {title}", "", "```", *_without_outer_blanks(lines), "```", ""]
     return "\n".join(parts)
