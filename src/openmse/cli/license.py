@@ -121,6 +121,7 @@ def install(ctx: click.Context, file: Path, as_json: bool) -> None:
     require_root("mse license install")
     config = load_config(ctx)
     data = file_bytes(file, MAX_BYTES)
+    exchanged(ctx, config)  # what the other node has counts in what this one may install
     _changed(ctx, engine_of(ctx, config).install(data), as_json)
 
 
@@ -134,7 +135,9 @@ def remove(ctx: click.Context, licence_id: str, as_json: bool) -> None:
     An evaluation period does not begin anew when its licence is installed again.
     """
     require_root("mse license remove")
-    _changed(ctx, engine_of(ctx, load_config(ctx)).remove(licence_id), as_json)
+    config = load_config(ctx)
+    exchanged(ctx, config)
+    _changed(ctx, engine_of(ctx, config).remove(licence_id), as_json)
 
 
 def _changed(ctx: click.Context, done: Done, as_json: bool) -> None:

@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 from cli_machine import CliMachine, Ran
 
+from openmse.node import group
+from openmse.node.group import GroupInfo, NodeInfo
+
 pytestmark = [
     pytest.mark.root,
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: licences belong to root"),
@@ -174,3 +177,23 @@ def test_sync_needs_the_health_monitor(issuer: Issuer) -> None:
 def test_sync_of_an_unpaired_engine(running: CliMachine) -> None:
     ran = running.run("license", "sync")
     assert (ran.code, "not paired" in ran.out) == (0, True), ran.err
+
+
+def test_a_pair_whose_database_does_not_answer(running: CliMachine) -> None:
+    """Installed here, and the truth about the other node; nothing waits, nothing is lost."""
+    pair = GroupInfo(
+        "0123456789ab",
+        "mse1",
+        (NodeInfo("mse1", "127.0.0.1"), NodeInfo("mse2", "127.0.0.2")),
+        ("10.10.10.10/24",),
+    )
+    issuer = Issuer(running)
+    group.save(running.state / "group.json", pair)
+    activation = issuer.issue("a", "activation")
+    done = issuer.json("license", "install", str(activation))
+    assert "The other node could not be told" in done["exchange"]
+    assert "stays" in done["exchange"]
+    ran = running.run("license", "sync")
+    assert (ran.code, "MSE-PLT-004" in ran.err) == (1, True)
+    (view,) = issuer.json("license", "list")["licences"]
+    assert view["standing"] == "in force"
