@@ -20,7 +20,7 @@ from openmse.cli.platform_machine import service_facts
 from openmse.errors import DaemonDownError
 from openmse.node import group as group_file
 from openmse.node.control.snapshot import Snapshot
-from openmse.platform.engine import Engine
+from openmse.platform import who
 from openmse.platform.status import collect, ha_info, server_info
 from openmse.platform.status.server_info import ServerInfo
 
@@ -33,7 +33,7 @@ def getserverinfo(ctx: click.Context, as_json: bool) -> None:
     picture = _picture(ctx)
     found = ServerInfo(is_running=False)
     if picture is not None:
-        found = collect.server_info(picture, places(ctx), _engine(ctx, picture), service_facts())
+        found = collect.server_info(picture, places(ctx), _who(ctx, picture), service_facts())
     _show(ctx, found, server_info.render(found), as_json=as_json, is_running=found.is_running)
 
 
@@ -45,11 +45,11 @@ def gethainfo(ctx: click.Context, as_json: bool) -> None:
     picture = _picture(ctx)
     if picture is not None:
         group = group_file.load(places(ctx).group)
-        found = collect.ha_info(picture, group, _engine(ctx, picture))
+        found = collect.ha_info(picture, group, _who(ctx, picture))
     else:
         config = load_config(ctx)
-        engine = Engine.open(config_path(ctx), config.places.state_dir, config.node.name)
-        found = collect.saved_ha_info(collect.saved(config.places), config, engine)
+        known = who.read(config_path(ctx), config.places.state_dir, config.node.name)
+        found = collect.saved_ha_info(collect.saved(config.places), config, known)
     _show(ctx, found, ha_info.render(found), as_json=as_json, is_running=found.is_running)
 
 
@@ -62,8 +62,8 @@ def _picture(ctx: click.Context) -> Snapshot | None:
         return None
 
 
-def _engine(ctx: click.Context, picture: Snapshot) -> Engine:
-    return Engine.open(config_path(ctx), places(ctx).state_dir, picture.node)
+def _who(ctx: click.Context, picture: Snapshot) -> who.Who:
+    return who.read(config_path(ctx), places(ctx).state_dir, picture.node)
 
 
 def _show(

@@ -9,7 +9,7 @@ from openmse.errors import DaemonDownError, MseError, UsageError
 from openmse.node import group as group_file
 from openmse.node.config import NodeConfig
 from openmse.platform.engine import Engine
-from openmse.platform.exchange import Exchanged, reconcile
+from openmse.platform.exchange import Exchanged, reconcile, right
 from openmse.platform.services import ServiceFacts
 
 
@@ -27,7 +27,7 @@ def exchange(ctx: click.Context, config: NodeConfig, engine: Engine) -> Exchange
     """Have both nodes hold the same licences. Raises MseError; what is here stays as it is."""
     group = group_file.load(config.places.group)
     with connect(ctx) as client:
-        return reconcile(engine, config, group, status(client))
+        return reconcile(engine, config, group, right(status(client)))
 
 
 def exchanged(ctx: click.Context, config: NodeConfig) -> str:

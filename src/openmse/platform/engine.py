@@ -11,10 +11,7 @@ from typing import Self
 from msgspec import Struct
 
 from openmse import __version__
-from openmse.node import group as group_file
-from openmse.node.config import Places
 from openmse.platform import identity, licence_keys, measure, settings
-from openmse.platform import peers as peers_file
 from openmse.platform.errors import LicenceRefused
 from openmse.platform.evaluation import (
     CLOCK_TOLERANCE,
@@ -34,6 +31,7 @@ from openmse.platform.peers import Told
 from openmse.platform.settings import PlatformSettings
 from openmse.platform.store import Broken, Held, LicenceStore, Line, Trusted, find
 from openmse.platform.udi import Udi
+from openmse.platform.who import peers_of
 
 
 class Done(Struct, frozen=True):
@@ -58,16 +56,12 @@ class Engine(Struct, frozen=True, kw_only=True):
     def open(cls, config: Path, state_dir: Path, me: str, *, today: date | None = None) -> Self:
         """The engine whose node ``me`` has its configuration in ``config``. Raises MseError."""
         chosen = settings.load(settings.path_beside(config))
-        group = group_file.load(Places(state_dir, state_dir).group)
-        names = {node.name for node in group.nodes} if group is not None else set()
         machine = measure.machine(chosen.platform.machine, state_dir)
         return cls(
             settings=chosen,
             machine=machine,
             udi=identity.udi(state_dir, machine),
-            peers=tuple(
-                told for told in peers_file.read(state_dir).values() if told.name in names - {me}
-            ),
+            peers=peers_of(state_dir, me),
             store=LicenceStore(state_dir / "licences"),
             trusted=licence_keys.load_trusted(settings.keys_beside(config)),
             today=datetime.now(UTC).date() if today is None else today,

@@ -68,14 +68,27 @@ class _Shared(Struct, frozen=True):
     nodes: dict[str, Told]
 
 
-def reconcile(
-    engine: Engine, config: NodeConfig, group: GroupInfo | None, picture: Snapshot
-) -> Exchanged:
+class Right(Struct, frozen=True):
+    """Whether something may be written now, by the word of this node's health monitor."""
+
+    is_serving: bool
+    """This node owns, and clients are admitted."""
+    is_peer_owner: bool
+    """The other node is heard, and its server is the primary."""
+
+
+def right(picture: Snapshot) -> Right:
+    """The right that a picture amounts to. Pure."""
+    peer = picture.peer
+    is_peer_owner = peer is not None and peer.is_heard and peer.is_primary
+    return Right(picture.admits_clients, is_peer_owner)
+
+
+def reconcile(engine: Engine, config: NodeConfig, group: GroupInfo | None, may: Right) -> Exchanged:
     """Bring this node's licences and the group's database to the same. Raises MseError.
 
-    ``picture``: what this node's health monitor says now; nothing is written unless the owner
-    serves. Raises ExchangeError where the database cannot be read or written: what is installed
-    here stays, and the next call goes on.
+    Nothing is written unless ``may`` allows it. Raises ExchangeError where the database cannot be
+    read or written: what is installed here stays, and the next call goes on.
     """
     if group is None or group.peer_of(config.node.name) is None:
         return Exchanged(True, 0, 0, "This node is not paired: its licences are its own.")
@@ -89,7 +102,7 @@ def reconcile(
         give = Given(merge.missing(shared.rows, wanted), engine.told(config.node.name))
         if not give.rows and shared.nodes.get(config.node.name) == give.told:
             return Exchanged(True, taken, 0, "Both nodes have the same licences.")
-        why_not = _why_no_write(picture, is_copy=is_copy)
+        why_not = _why_no_write(may, is_copy=is_copy)
         if why_not:
             raise ExchangeError(f"The other node could not be told: {why_not}.", _LATER)
         if not is_copy:
@@ -113,12 +126,11 @@ class Given(Struct, frozen=True):
     told: Told
 
 
-def _why_no_write(picture: Snapshot, *, is_copy: bool) -> str:
+def _why_no_write(may: Right, *, is_copy: bool) -> str:
     """Why nothing may be written now, as half a sentence; a node about to stop must not."""
-    if not is_copy:
-        return "" if picture.admits_clients else "this node owns, but does not serve now"
-    peer = picture.peer
-    return "" if peer is not None and peer.is_primary else "the node that owns is not heard now"
+    if is_copy:
+        return "" if may.is_peer_owner else "the node that owns is not heard now"
+    return "" if may.is_serving else "this node owns, but does not serve now"
 
 
 def _rows_here(engine: Engine) -> dict[str, Row]:

@@ -163,6 +163,22 @@ def test_a_fault_in_the_file_hides_no_running_node(running: CliMachine) -> None:
     assert running.run("server-info").code == 0
 
 
+def test_damaged_files_of_the_platform_hide_nothing_else(machine: CliMachine) -> None:
+    pair_up(machine)
+    remember(machine, config(Mode.SYNC))
+    (machine.state / "platform.json").write_text("{")
+    (machine.state / "platform-peers.json").write_text("{")
+    (machine.directory / "platform.toml").write_text("[")
+    found = screen(machine, "ha-info", code=4)
+    assert found["UDI"] == "Not known yet"
+    assert found["Last shutdown state"] == "PRIMARY_ACTIVE"
+    core = LiveCore(boot(record("mse1", config()), now=Instant(10**12), is_machine_boot=False))
+    with daemon(machine.socket, core):
+        found = screen(machine, "server-info")
+    assert (found["Hw Serial Number"], found["Hw Version"]) == ("Not known yet", "V01")
+    assert machine.run("license", "limits").code == 2
+
+
 def test_memory_and_start_are_those_of_the_processes(running: CliMachine) -> None:
     """The daemon says pid 17; the values are those of whatever runs under it, or nothing."""
     value = msgspec.convert(json.loads(running.run("server-info", "--json").out), ServerInfo)

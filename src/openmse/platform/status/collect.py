@@ -18,12 +18,11 @@ from openmse.node.drivers.store.machine import Machine as Names
 from openmse.node.drivers.store.record import RecordStore
 from openmse.node.group import GroupInfo, NodeInfo
 from openmse.platform import measure
-from openmse.platform.engine import Engine
-from openmse.platform.machines import HW_VERSION, product_id
+from openmse.platform.machines import HW_VERSION
 from openmse.platform.peers import Told
 from openmse.platform.services import ServiceFacts
 from openmse.platform.status import clock, database, processes
-from openmse.platform.status.ha_info import FourFields, HaInfo, PeerInfo
+from openmse.platform.status.ha_info import UNKNOWN, FourFields, HaInfo, PeerInfo
 from openmse.platform.status.last_state import last_state, saved_config
 from openmse.platform.status.server_info import (
     ServerConfig,
@@ -32,7 +31,9 @@ from openmse.platform.status.server_info import (
     ServicesState,
     Session,
 )
+from openmse.platform.udi import Udi
 from openmse.platform.versions import PRODUCT_NAME, VERSION
+from openmse.platform.who import Who
 
 MIB = 1 << 20
 
@@ -62,14 +63,13 @@ def saved(places: Places) -> Saved:
 # ------------------------------------------------------------------------------ gethainfo
 
 
-def ha_info(picture: Snapshot, group: GroupInfo | None, engine: Engine) -> HaInfo:
+def ha_info(picture: Snapshot, group: GroupInfo | None, who: Who) -> HaInfo:
     """The screen of a node whose health monitor answers."""
-    told = {one.name: one for one in engine.peers}
     settings = picture.register.settings if picture.register is not None else Settings()
     peers = []
     if picture.peer is not None and group is not None:
         node = group.node(picture.peer.name)
-        facts = _PeerFacts(node, told.get(picture.peer.name), settings, picture.database_port)
+        facts = _PeerFacts(node, who.told_by(picture.peer.name), settings, picture.database_port)
         software = picture.peer.software or facts.software
         peers.append(_peer(group, facts, software, is_up=picture.peer.is_heard))
     return HaInfo(
@@ -78,7 +78,7 @@ def ha_info(picture: Snapshot, group: GroupInfo | None, engine: Engine) -> HaInf
         address=picture.node_address,
         virtual_ip=_virtual_ip(picture.virtual_ips, picture.configured_role),
         version=picture.version,
-        udi=str(engine.udi),
+        udi=str(who.udi or ""),
         state=picture.state.value,
         reason=picture.reason,
         fields=four_fields(picture),
@@ -86,16 +86,15 @@ def ha_info(picture: Snapshot, group: GroupInfo | None, engine: Engine) -> HaInf
     )
 
 
-def saved_ha_info(kept: Saved, config: NodeConfig, engine: Engine) -> HaInfo:
+def saved_ha_info(kept: Saved, config: NodeConfig, who: Who) -> HaInfo:
     """The screen of a node whose health monitor is stopped."""
     me, group = config.node.name, kept.group
     known = saved_config(kept.record)
     settings = known.settings if known is not None else config.group.settings
-    told = {one.name: one for one in engine.peers}
     peers = []
     node = group.peer_of(me) if group is not None else None
     if group is not None and node is not None:
-        facts = _PeerFacts(node, told.get(node.name), settings, config.database.port)
+        facts = _PeerFacts(node, who.told_by(node.name), settings, config.database.port)
         peers.append(_peer(group, facts, facts.software, is_up=None))
     role = config.node.role
     virtual = group.virtual_ips if group is not None else config.group.virtual_ips
@@ -106,7 +105,7 @@ def saved_ha_info(kept: Saved, config: NodeConfig, engine: Engine) -> HaInfo:
         address=config.node.host,
         virtual_ip=_virtual_ip(virtual, role.value),
         version=VERSION,
-        udi=str(engine.udi),
+        udi=str(who.udi or ""),
         state=state.value,
         peers=tuple(peers),
     )
@@ -161,9 +160,7 @@ def four_fields(picture: Snapshot) -> FourFields:
 # ------------------------------------------------------------------------------ getserverinfo
 
 
-def server_info(
-    picture: Snapshot, places: Places, engine: Engine, services: ServiceFacts
-) -> ServerInfo:
+def server_info(picture: Snapshot, places: Places, who: Who, services: ServiceFacts) -> ServerInfo:
     """The screen of a node whose health monitor answers."""
     facts = database.read(places.run_dir / "postgres", picture.database_port)
     state = services_state(picture)
@@ -174,7 +171,7 @@ def server_info(
         reason=picture.reason if state is ServicesState.DOWN else "",
         state=picture.state.value,
         fields=four_fields(picture),
-        config=_config(picture, engine),
+        config=_config(picture, who.udi),
         services=services.services(places),
         monitor=_monitor(picture, places, services, facts),
         sessions=_sessions(facts) if is_up and facts is not None else (),
@@ -191,15 +188,15 @@ def services_state(picture: Snapshot) -> ServicesState:
     return ServicesState.DORMANT if is_standing_by else ServicesState.DOWN
 
 
-def _config(picture: Snapshot, engine: Engine) -> ServerConfig:
+def _config(picture: Snapshot, udi: Udi | None) -> ServerConfig:
     return ServerConfig(
         product_name=PRODUCT_NAME,
         version=picture.version,
         address=picture.node_address,
         role=picture.configured_role,
         hw_version=HW_VERSION,
-        product_id=product_id(engine.machine),
-        serial=engine.udi.serial,
+        product_id=udi.product_id if udi is not None else UNKNOWN,
+        serial=udi.serial if udi is not None else UNKNOWN,
     )
 
 
