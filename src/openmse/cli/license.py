@@ -1,5 +1,7 @@
 """``mse license``: what is licensed here, and the files that say so."""
 
+import os
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
@@ -9,7 +11,8 @@ from msgspec import Struct
 from openmse.cli.lazy import LazyGroup
 from openmse.cli.machine import json_option, load_config, print_json, require_root
 from openmse.cli.platform_machine import engine_of, exchange, exchanged, file_bytes
-from openmse.platform.engine import Done, describe
+from openmse.platform.engine import Done, Engine, describe
+from openmse.platform.errors import LicenceStoreError
 from openmse.platform.evaluation import LicenceView, Limits
 from openmse.platform.licence import MAX_BYTES, Licence
 from openmse.platform.licence_keys import load_trusted, verify
@@ -88,6 +91,7 @@ def show(ctx: click.Context, file: Path, as_json: bool) -> None:
 def list_command(ctx: click.Context, as_json: bool) -> None:
     """The licences of this engine and its peer, and whether each counts."""
     engine = engine_of(ctx, load_config(ctx))
+    _remember_today(engine)
     limits, broken = engine.look()
     if as_json:
         print_json(Listed(limits.udi, limits.licences, broken))
@@ -170,11 +174,20 @@ def sync(ctx: click.Context, as_json: bool) -> None:
 @click.pass_context
 def limits(ctx: click.Context, as_json: bool) -> None:
     """How much of each thing there may be, as services enforce it. Works with the daemon down."""
-    found = engine_of(ctx, load_config(ctx)).limits()
+    engine = engine_of(ctx, load_config(ctx))
+    _remember_today(engine)
+    found = engine.limits()
     if as_json:
         print_json(found)
         return
     click.echo("\n".join(limit_lines(found)))
+
+
+def _remember_today(engine: Engine) -> None:
+    """So that a clock that goes back is noticed; a full disk does not keep anybody from looking."""
+    if os.geteuid() == 0:
+        with suppress(LicenceStoreError):
+            engine.remember_today()
 
 
 def limit_lines(limits: Limits) -> list[str]:
