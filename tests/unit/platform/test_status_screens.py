@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-import guide
+import guide_transcripts as guide
 import pytest
 
 from openmse.platform.status import ha_info, server_info
