@@ -72,7 +72,7 @@ def trust_everywhere(at: Site) -> None:
     at.ok("mse1", "license", "keygen", "/etc/openmse/own.key")
     public = at.run("mse1", "cat", "/etc/openmse/own.key.pub").stdout
     for node in NODES:
-        script = f"mkdir -p {KEYS} && cat > {KEYS}/own.pub"
+        script = f"mkdir -p {KEYS} && cat > {KEYS}/own.pub && sync {KEYS}/own.pub {KEYS}"
         assert at.run(node, "sh", "-c", script, typed=public).returncode == 0
 
 

@@ -15,9 +15,8 @@ from openmse.platform.engine import Done, Engine, describe
 from openmse.platform.errors import LicenceStoreError
 from openmse.platform.evaluation import LicenceView, Limits
 from openmse.platform.licence import MAX_BYTES, Licence
-from openmse.platform.licence_keys import load_trusted, verify
+from openmse.platform.licence_keys import Broken, load_trusted, verify
 from openmse.platform.settings import keys_beside
-from openmse.platform.store import Broken
 
 file_argument = click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 
@@ -72,7 +71,7 @@ def show(ctx: click.Context, file: Path, as_json: bool) -> None:
     data = file_bytes(file, MAX_BYTES)
     signed = parse(data)
     try:
-        verify(data, load_trusted(keys_beside(config_path(ctx))))
+        verify(data, load_trusted(keys_beside(config_path(ctx))).keys)
         is_trusted, sentence = True, "Its signature is genuine, by a key that is trusted here."
     except MseError as error:
         is_trusted, sentence = False, f"{error.sentence} {error.hint}".strip()

@@ -26,10 +26,11 @@ from openmse.platform.evaluation import (
     trusted_date,
 )
 from openmse.platform.licence import Kind, Licence, Type
+from openmse.platform.licence_keys import Broken
 from openmse.platform.machines import Machine, element_limit
 from openmse.platform.peers import Told
 from openmse.platform.settings import PlatformSettings
-from openmse.platform.store import Broken, Held, LicenceStore, Line, Trusted, find
+from openmse.platform.store import Held, LicenceStore, Line, Trusted, find
 from openmse.platform.udi import Udi
 from openmse.platform.who import peers_of
 
@@ -50,6 +51,7 @@ class Engine(Struct, frozen=True, kw_only=True):
     peers: tuple[Told, ...]
     store: LicenceStore
     trusted: Trusted
+    broken_keys: tuple[Broken, ...] = ()
     today: date
 
     @classmethod
@@ -57,13 +59,15 @@ class Engine(Struct, frozen=True, kw_only=True):
         """The engine whose node ``me`` has its configuration in ``config``. Raises MseError."""
         chosen = settings.load(settings.path_beside(config))
         machine = measure.machine(chosen.platform.machine, state_dir)
+        keys = licence_keys.load_trusted(settings.keys_beside(config))
         return cls(
             settings=chosen,
             machine=machine,
             udi=identity.udi(state_dir, machine),
             peers=peers_of(state_dir, me),
             store=LicenceStore(state_dir / "licences"),
-            trusted=licence_keys.load_trusted(settings.keys_beside(config)),
+            trusted=keys.keys,
+            broken_keys=keys.broken,
             today=datetime.now(UTC).date() if today is None else today,
         )
 
@@ -91,9 +95,9 @@ class Engine(Struct, frozen=True, kw_only=True):
         return self._limits(self.held())
 
     def look(self) -> tuple[Limits, tuple[Broken, ...]]:
-        """The same, with the files that are broken. Raises LicenceStoreError."""
+        """The same, with the files of keys and licences that are broken. Raises LicenceStoreError."""
         held = self.held()
-        return self._limits(held), held.broken
+        return self._limits(held), self.broken_keys + held.broken
 
     def _limits(self, held: Held) -> Limits:
         return evaluate(

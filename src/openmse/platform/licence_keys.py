@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     load_pem_public_key,
 )
+from msgspec import Struct
 
 from openmse.errors import StateError
 from openmse.pki.files import PRIVATE, PUBLIC, read_file, write_file
@@ -28,6 +29,20 @@ from openmse.platform.licence import Licence, Signed, body, parse, render
 PUBLIC_SUFFIX = ".pub"
 MAX_KEYS = 64
 _MAX_KEY_BYTES = 4096
+
+
+class Broken(Struct, frozen=True):
+    """A file of a key or a licence that counts for nothing, and why."""
+
+    file: str
+    sentence: str
+
+
+class TrustedKeys(NamedTuple):
+    """What an engine trusts: keys by fingerprint, and files that are none."""
+
+    keys: dict[str, Ed25519PublicKey]
+    broken: tuple[Broken, ...] = ()
 
 
 class MadeKey(NamedTuple):
@@ -94,26 +109,28 @@ def _no_key(path: Path) -> LicenceKeyError:
     )
 
 
-def load_trusted(directory: Path) -> dict[str, Ed25519PublicKey]:
-    """The public keys (``*.pub``) that an engine trusts, by fingerprint; none where there is no
-    directory. Raises LicenceKeyError on a file that is none."""
-    try:
-        paths = sorted(directory.glob(f"*{PUBLIC_SUFFIX}"))[:MAX_KEYS]
-    except OSError as error:
-        raise LicenceKeyError(f"{directory} cannot be read: {error.strerror}.") from error
-    found = {}
-    for path in paths:
+def load_trusted(directory: Path) -> TrustedKeys:
+    """The public keys (``*.pub``) that an engine trusts; none where there is no directory.
+
+    A file that is none takes nothing else with it: limits rest on the keys that are whole.
+    """
+    keys, broken = {}, []
+    for path in sorted(directory.glob(f"*{PUBLIC_SUFFIX}"))[:MAX_KEYS]:
         try:
             key = load_pem_public_key(read_file(path, _MAX_KEY_BYTES))
-        except (ValueError, UnsupportedAlgorithm, StateError) as error:
-            raise LicenceKeyError(
-                f"{path} is not the public half of a licence key.",
-                "Copy the .pub file that 'mse license keygen' made there, or remove this one.",
-            ) from error
-        if not isinstance(key, Ed25519PublicKey):
-            raise LicenceKeyError(f"{path} is a key of another kind; licences use Ed25519.")
-        found[fingerprint(key)] = key
-    return found
+        except (ValueError, UnsupportedAlgorithm, StateError):
+            key = None
+        if isinstance(key, Ed25519PublicKey):
+            keys[fingerprint(key)] = key
+        else:
+            broken.append(
+                Broken(
+                    path.name,
+                    "It is not the public half of a licence key, so it proves nothing. Copy the "
+                    ".pub file that 'mse license keygen' made there, or remove this one.",
+                )
+            )
+    return TrustedKeys(keys, tuple(broken))
 
 
 def sign(licence: Licence, key: Ed25519PrivateKey) -> bytes:

@@ -23,6 +23,7 @@ from openmse.platform import licence_keys
 from openmse.platform.errors import LicenceRefused, LicenceStoreError
 from openmse.platform.evaluation import Installed
 from openmse.platform.licence import MAX_BYTES, Licence
+from openmse.platform.licence_keys import Broken
 
 SUFFIX = ".licence"
 LEDGER = "ledger.json"
@@ -45,13 +46,6 @@ class Ledger(Struct, frozen=True, forbid_unknown_fields=True):
     lines: dict[str, Line] = field(default_factory=dict)
     latest_seen: date = date(2000, 1, 1)
     format: int = FORMAT
-
-
-class Broken(Struct, frozen=True):
-    """A file in the store that is no proven licence any more; it does not count."""
-
-    file: str
-    sentence: str
 
 
 class Held(Struct, frozen=True):
