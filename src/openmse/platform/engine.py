@@ -95,7 +95,7 @@ class Engine(Struct, frozen=True, kw_only=True):
         return self._limits(self.held())
 
     def look(self) -> tuple[Limits, tuple[Broken, ...]]:
-        """The same, with the files of keys and licences that are broken. Raises LicenceStoreError."""
+        """The same, with files of keys and licences that are broken. Raises LicenceStoreError."""
         held = self.held()
         return self._limits(held), self.broken_keys + held.broken
 

@@ -62,7 +62,7 @@ class Site:
                 address=f"{pair.addresses[name]}/8",
             ),
             database=DatabaseSection(port=settings.port),
-            paths=PathsSection(str(base / "state"), str(base / "run")),
+            paths=PathsSection(state_dir=str(base / "state"), run_dir=str(base / "run")),
         )
 
     def engine(self, name: str) -> Any:
