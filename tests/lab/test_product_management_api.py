@@ -160,7 +160,7 @@ def test_switchover_and_failback_over_the_network(console: Console) -> None:
     assert kept == done
 
 
-def test_a_dead_health_monitor_is_told_and_the_api_stays(console: Console) -> None:
+def test_a_machine_without_power_is_told_by_the_other(console: Console) -> None:
     at = console.at
     at.lab.power_off("mse1")
     at.until_owner("mse2")

@@ -7,12 +7,16 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from api_machine import ADMIN, Machine, SlowPairing, until
+from click.testing import CliRunner
 
 from openmse.api.audit import Audit
 from openmse.api.people import People, Role
+from openmse.cli.main import root
+from openmse.errors import MseError
 
 SECRET = "pairing secret 1"
 PAIR = {"peer": "10.10.10.12", "password": SECRET}
@@ -124,10 +128,23 @@ def test_a_certificate_that_does_not_fit_its_key(machine: Machine) -> None:
 # -- mse admin ------------------------------------------------------------------------------
 
 
-def mse(machine: Machine, *words: str, typed: str = "") -> subprocess.CompletedProcess[str]:
-    """A command on this machine."""
-    command = [str(Path(sys.executable).parent / "mse"), "--config", str(machine.config)]
-    return subprocess.run([*command, *words], input=typed, capture_output=True, text=True)
+class Said(NamedTuple):
+    """How a command ended, and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def mse(machine: Machine, *words: str, typed: str = "") -> Said:
+    """A command on this machine, in this process: another interpreter would take a second."""
+    done = CliRunner().invoke(root, ["--config", str(machine.config), *words], input=typed)
+    if isinstance(done.exception, MseError):
+        error = done.exception
+        return Said(error.exit_code, done.stdout, f"{error.code}: {error.sentence}")
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return Said(done.exit_code, done.stdout, done.stderr)
 
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it changes who may log in")
