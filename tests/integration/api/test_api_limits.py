@@ -157,3 +157,14 @@ def test_paths_and_methods_that_are_none(
     shared: Served, method: str, path: str, status: int, code: str
 ) -> None:
     shared.refused(method, path, status, code)
+
+
+def test_answers_do_not_wait_for_acknowledgements(shared: Served) -> None:
+    """Nagle's algorithm costs 40 ms for each answer on a connection that is kept."""
+    assert shared.server is not None
+    found = shared.server.server_state.connections
+    with connected(shared):
+        until(lambda: found, "the server knows of it")
+        for connection in list(found):
+            sock = connection.transport.get_extra_info("socket")
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
