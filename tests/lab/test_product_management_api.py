@@ -10,7 +10,7 @@ import pytest
 from operating import NODES, Site, site
 
 from openmse import ports
-from openmse.lab.programs import PYTHON
+from openmse.lab.programs import PYTHON, WITNESS_CONFIG_PATH
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -197,12 +197,38 @@ def test_a_planned_stop_through_the_api(console: Console) -> None:
 def test_the_pair_does_not_notice_the_api(console: Console) -> None:
     at = console.at
     before = at.register()
-    with at.load():
-        for node in NODES:
-            process = console.processes.pop(node)
-            process.kill()
-            process.wait(20)
-        for node in NODES:
-            console.start(node)
+    for node in NODES:
+        process = console.processes.pop(node)
+        process.kill()
+        process.wait(20)
+    for node in NODES:
+        console.start(node)
     assert at.register() == before
     assert console.ok("mse2", "GET", "/v1/summary")["state"] == "SECONDARY_ACTIVE"
+
+
+def test_pairing_and_the_witness_through_the_api(console: Console) -> None:
+    """What a console does when it makes a pair: nobody logs in to either machine."""
+    at = console.at
+    console.ok("mse1", "POST", "/v1/ha/unpair?wait_s=60", {"confirm": "mse1"})
+    at.until(lambda: at.told("mse2").get("state") == "WAITING", "mse2 has left")
+    secret = "made by the console"
+    status, _ = console.ask("mse2", "PUT", "/v1/node/pairing-password", {"password": secret})
+    assert status == 204
+    at.until(lambda: at.told("mse2").get("is_pairing_open"), "mse2 waits for a pairing")
+    wrong = {"peer": HOSTS["mse2"], "password": "not the password"}
+    status, told = console.ask("mse1", "POST", "/v1/ha/pair?wait_s=60", wrong)
+    assert (status, told["error"]["code"][:8]) == (409, "MSE-PAIR"), told
+    paired = console.ok("mse1", "POST", "/v1/ha/pair?wait_s=60", {**wrong, "password": secret})
+    assert paired["state"] == "done", paired
+    steps = [step["name"] for step in paired["steps"]]
+    assert steps == ["pairing with the secondary", "making them voters"]
+    at.until_mode("PINNED")
+    init = ("witness", "init", "--config", WITNESS_CONFIG_PATH, "--password-file", "-", "--force")
+    at.ok("witness", *init, typed=f"{secret}\n")
+    body = {"address": "10.10.10.13", "password": secret}
+    enrolled = console.ok("mse1", "PUT", "/v1/ha/witness?wait_s=60", body)
+    assert enrolled["state"] == "done", enrolled
+    at.until_sync(60)
+    logs = at.run("mse1", "sh", "-c", "cat /var/log/console/*.log /var/lib/openmse/*.jsonl").stdout
+    assert secret not in logs

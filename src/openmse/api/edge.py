@@ -16,6 +16,7 @@ from openmse.api.errors import (
 )
 
 MAX_BODY_BYTES = 64 * 1024
+MAX_HEAD_BYTES = 16 * 1024
 BODY_WITHIN_S = 10.0
 HEADERS = (
     (b"cache-control", b"no-store"),
@@ -58,6 +59,9 @@ class Edge:
 
 async def _body(scope: Scope, receive: Receive) -> bytes | None:
     """The whole body, bounded in size and time; None where the client has gone."""
+    head_bytes = sum(len(name) + len(value) for name, value in scope["headers"])
+    if head_bytes + len(scope["raw_path"]) + len(scope["query_string"]) > MAX_HEAD_BYTES:
+        raise _too_large()  # the parser bounds only a head that does not arrive at once
     headers = dict(scope["headers"])
     length = headers.get(b"content-length", b"0")
     if length.isdigit() and int(length) > MAX_BODY_BYTES:
@@ -118,6 +122,7 @@ async def _refuse(error: ApiError, send: Send) -> None:
 
 def _too_large() -> RequestTooLarge:
     return RequestTooLarge(
-        f"The request is larger than {MAX_BODY_BYTES // 1024} KiB; nothing was changed.",
+        f"The request's body is larger than {MAX_BODY_BYTES // 1024} KiB, or its head than "
+        f"{MAX_HEAD_BYTES // 1024} KiB; nothing was changed.",
         "No request of this API is as large.",
     )

@@ -16,6 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from openmse.api.app import build
 from openmse.api.config import ManagementConfig
 from openmse.api.context import Context
+from openmse.api.edge import MAX_HEAD_BYTES
 from openmse.api.identity import tls_context
 from openmse.node.config import NodeConfig
 from openmse.sockets import bind, open_socket
@@ -26,7 +27,6 @@ HANDSHAKE_WITHIN_S = 5.0
 TLS_END_WITHIN_S = 2.0
 KEEP_ALIVE_S = 30
 STOP_WITHIN_S = 5
-MAX_HEAD_BYTES = 16 * 1024
 BACKLOG = 128
 NICENESS = 5
 _LOG = logging.getLogger("openmse.api")
