@@ -12,7 +12,15 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from openmse import __version__
-from openmse.api import answers, metrics, routes_change, routes_people, routes_read, stream
+from openmse.api import (
+    answers,
+    metrics,
+    routes_change,
+    routes_licences,
+    routes_people,
+    routes_read,
+    stream,
+)
 from openmse.api.answers import JsonResponse
 from openmse.api.context import Context
 from openmse.api.edge import Edge
@@ -31,13 +39,18 @@ from openmse.api.errors import (
 from openmse.api.events import EventPage
 from openmse.api.hub import MonitorTold, Reason
 from openmse.api.info import Info
+from openmse.api.licences import LicenceChanged, LicencesView
 from openmse.api.operations import Operation
 from openmse.api.summary import SettingsView, Summary, TakeoverView
 from openmse.errors import MseError
 from openmse.node.control.snapshot import Snapshot
+from openmse.platform.exchange import Exchanged
 
 _LOG = logging.getLogger("openmse.api")
-_OWN = (Snapshot, Summary, Info, EventPage, Operation, SettingsView, TakeoverView, ErrorBody)
+_OWN = (
+    *(Snapshot, Summary, Info, EventPage, Operation, SettingsView, TakeoverView, ErrorBody),
+    *(LicencesView, LicenceChanged, Exchanged),
+)
 _REF = "#/components/schemas/{name}"
 
 
@@ -59,6 +72,7 @@ def build(context: Context | None) -> FastAPI:
         stream.router,
         routes_change.router,
         routes_people.router,
+        routes_licences.router,
         metrics.router,
     ):
         app.include_router(router)

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from openmse import ports
 from openmse.node.control.commands import SettingsArgs, WitnessArgs
+from openmse.platform.licence import MAX_BYTES
 
 PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
 NodeName = Annotated[str, Field(max_length=63)]
@@ -126,6 +127,12 @@ class PairingPasswordBody(Body):
     """What a secondary shall be paired with."""
 
     password: Secret
+
+
+class LicenceBody(Body):
+    """The text of a licence file, byte for byte: its signature covers every one of them."""
+
+    text: Annotated[str, Field(min_length=1, max_length=MAX_BYTES)]
 
 
 class ClaimBody(Body):

@@ -14,7 +14,7 @@ from openmse.api.config import ManagementConfig
 from openmse.api.errors import GuessesExhausted, TooMuchAtOnce
 from openmse.api.events import Tail, event_of
 from openmse.api.hub import Hub
-from openmse.api.identity import Udi, ensure_certificate, fingerprint, tls_files, udi
+from openmse.api.identity import ensure_certificate, fingerprint, tls_files
 from openmse.api.monitor import Monitor, Watcher
 from openmse.api.operations import OperationStore
 from openmse.api.people import People
@@ -48,7 +48,6 @@ class Context:
             ensure_certificate(self.places, node.node.name, hosts)
         self.tls = tls_files(config, self.places)
         self.fingerprint = fingerprint(self.tls.certificate)
-        self.udi: Udi = udi(self.places)
         self.started_at = wall_now()
         self.people = People(self.places)
         self.authenticator = Authenticator(self.people)

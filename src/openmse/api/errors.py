@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from openmse.errors import MseError
+from openmse.errors import CommandRefused, ConfigError, MseError, UsageError
 
 
 class ApiError(MseError):
@@ -200,7 +200,6 @@ class ErrorBody(Struct, frozen=True):
 
 
 _BY_CODE = {
-    "MSE-CMD-001": 409,
     "MSE-CTL-002": 503,
     "MSE-CTL-003": 504,
     "MSE-CTL-004": 504,
@@ -208,7 +207,6 @@ _BY_CODE = {
     "MSE-PAIR-020": 400,
 }
 _BY_FAMILY = {
-    "MSE-USE": 400,
     "MSE-PAIR": 409,
     "MSE-CTL": 502,
     "MSE-PEER": 502,
@@ -219,7 +217,13 @@ def status_of(error: MseError) -> int:
     """The HTTP status of an error: by its class here, elsewhere by its code."""
     if isinstance(error, ApiError):
         return error.status
-    return _BY_CODE.get(error.code, _BY_FAMILY.get(error.code.rpartition("-")[0], 500))
+    if error.code in _BY_CODE:
+        return _BY_CODE[error.code]
+    if isinstance(error, CommandRefused):
+        return 409
+    if isinstance(error, UsageError):
+        return 400
+    return _BY_FAMILY.get(error.code.rpartition("-")[0], 500)
 
 
 def fault_of(error: MseError, operation: str | None = None) -> Fault:
@@ -241,13 +245,14 @@ class Outcome(NamedTuple):
     error: MseError
 
 
-_NOTHING_CHANGED = ("MSE-USE", "MSE-PAIR", "MSE-API")
+_NOTHING_CHANGED = ("MSE-PAIR", "MSE-API")
 _LOST = ("MSE-CTL-003", "MSE-CTL-004")
 
 
 def outcome_of(error: MseError) -> Outcome:
     """Whether anything was begun, as far as the error's code tells."""
     family = error.code.rpartition("-")[0]
-    if error.code in ("MSE-CMD-001", "MSE-CTL-002") or family in _NOTHING_CHANGED:
+    is_refusal = isinstance(error, CommandRefused | UsageError | ConfigError)
+    if is_refusal or error.code == "MSE-CTL-002" or family in _NOTHING_CHANGED:
         return Outcome("refused", error)
     return Outcome("lost" if error.code in _LOST else "failed", error)

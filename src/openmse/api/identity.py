@@ -1,11 +1,9 @@
-"""Who this engine is to its clients: the TLS key and certificate, its fingerprint, its UDI."""
+"""Who this engine is to its clients: the TLS key, the certificate and its fingerprint."""
 
 import datetime
 import ipaddress
 import re
-import socket
 import ssl
-import uuid
 from pathlib import Path
 
 from cryptography import x509
@@ -21,9 +19,6 @@ from openmse.pki.files import PRIVATE, PUBLIC, read_file, write_file
 
 VALID_DAYS = 3650
 """Clients pin it, so nothing is gained by a short life, and a renewal is a person's work."""
-PRODUCT_ID = "OPENMSE"
-HARDWARE_VERSION = "V01"
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class TlsFiles(Struct, frozen=True):
@@ -31,17 +26,6 @@ class TlsFiles(Struct, frozen=True):
 
     certificate: Path
     key: Path
-
-
-class Udi(Struct, frozen=True):
-    """The identity of a machine as the guide writes it; its serial is HOSTNAME_UUID."""
-
-    product_id: str
-    hardware_version: str
-    serial: str
-
-    def __str__(self) -> str:
-        return f"{self.product_id}:{self.hardware_version}:{self.serial}"
 
 
 def tls_files(config: ManagementConfig, places: ManagementPlaces) -> TlsFiles:
@@ -135,22 +119,3 @@ def tls_context(files: TlsFiles) -> ssl.SSLContext:
             code="MSE-STA-033",
         ) from error
     return context
-
-
-def udi(places: ManagementPlaces) -> Udi:
-    """This machine's identity; its own part is made once and kept. Raises StateError."""
-    serial = _serial(places)
-    if not serial:
-        with locked(places.lock):
-            serial = _serial(places)
-            if not serial:
-                serial = str(uuid.uuid4())
-                write_file(places.serial, f"{serial}\n".encode())
-    return Udi(PRODUCT_ID, HARDWARE_VERSION, f"{socket.gethostname()}_{serial}")
-
-
-def _serial(places: ManagementPlaces) -> str:
-    if not places.serial.exists():
-        return ""
-    text = read_file(places.serial).decode(errors="replace").strip()
-    return text if _UUID.fullmatch(text) else ""

@@ -1,5 +1,6 @@
 """Who this machine is: the answer of ``/v1/info``."""
 
+import logging
 import os
 import shutil
 import socket
@@ -8,12 +9,15 @@ from msgspec import Struct
 
 from openmse import __version__
 from openmse.api.context import Context
+from openmse.api.licences import engine_of
+from openmse.errors import MseError
 from openmse.node.runtime.event_log import wall_now
+from openmse.platform.engine import Engine
+from openmse.platform.machines import device_type
 from openmse.wire.versions import WIRE_VERSION
 
 API_VERSION = 1
-OFFERS = ("high_availability",)
-"""The parts of the product that this engine has; others appear here as they are built."""
+_LOG = logging.getLogger("openmse.api")
 
 
 class Machine(Struct, frozen=True, kw_only=True):
@@ -45,11 +49,12 @@ class Info(Struct, frozen=True, kw_only=True):
     hostname: str
     node: str
     role: str
-    udi: str
-    product_id: str
-    hardware_version: str
-    serial: str
-    device_type: str = "Virtual appliance"
+    udi: str | None
+    """Null, and so the next four, where it cannot be told now: the doctor and the log say why."""
+    product_id: str | None
+    hardware_version: str | None
+    serial: str | None
+    device_type: str | None
     health_monitor_address: str
     health_monitor_address6: str
     virtual_ips: tuple[str, ...]
@@ -60,21 +65,24 @@ class Info(Struct, frozen=True, kw_only=True):
     started_at: str
     is_monitor_up: bool
     services: tuple[ServiceView, ...]
-    offers: tuple[str, ...] = OFFERS
+    offers: tuple[str, ...]
+    """The parts of the product that this engine has; others appear here as they are built."""
 
 
 def info_of(ctx: Context) -> Info:
-    """The answer of this moment."""
+    """The answer of this moment. Blocking: it reads the files of the platform."""
     section = ctx.node.node
-    snapshot = ctx.hub.snapshot
+    snapshot, engine = ctx.hub.snapshot, _engine(ctx)
+    udi = engine.udi if engine is not None else None
     return Info(
         hostname=socket.gethostname(),
         node=section.name,
         role=section.role.value,
-        udi=str(ctx.udi),
-        product_id=ctx.udi.product_id,
-        hardware_version=ctx.udi.hardware_version,
-        serial=ctx.udi.serial,
+        udi=str(udi) if udi is not None else None,
+        product_id=udi.product_id if udi is not None else None,
+        hardware_version=udi.hw_version if udi is not None else None,
+        serial=udi.serial if udi is not None else None,
+        device_type=device_type(engine.machine) if engine is not None else None,
         health_monitor_address=section.host,
         health_monitor_address6=section.host6,
         virtual_ips=snapshot.virtual_ips if snapshot else ctx.node.group.virtual_ips,
@@ -85,7 +93,21 @@ def info_of(ctx: Context) -> Info:
         started_at=ctx.started_at,
         is_monitor_up=snapshot is not None,
         services=(_platform(ctx),),
+        offers=_offers(engine),
     )
+
+
+def _engine(ctx: Context) -> Engine | None:
+    try:
+        return engine_of(ctx)
+    except MseError as error:
+        _LOG.error("the platform: %s", error.sentence)
+        return None
+
+
+def _offers(engine: Engine | None) -> tuple[str, ...]:
+    is_licensing_on = engine is not None and engine.settings.licensing.is_enabled
+    return ("high_availability", "licensing") if is_licensing_on else ("high_availability",)
 
 
 def _machine(ctx: Context) -> Machine:

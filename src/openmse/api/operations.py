@@ -27,7 +27,7 @@ MAX_STEPS = 200
 _ID = re.compile(r"\d{8}T\d{6}-[0-9a-f]{8}")
 
 
-class Kind(StrEnum):
+class OperationKind(StrEnum):
     """What was asked for."""
 
     SWITCHOVER = "switchover"
@@ -72,7 +72,7 @@ class Operation(Struct, frozen=True, kw_only=True):
     """One operation, as clients see it."""
 
     id: str
-    kind: Kind
+    kind: OperationKind
     node: str
     state: OperationState
     args: dict[str, Any] = {}

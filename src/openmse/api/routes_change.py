@@ -24,7 +24,7 @@ from openmse.api.bodies import (
 )
 from openmse.api.context import Context
 from openmse.api.guards import Administrator, Ctx, Key, Operator, asked_by
-from openmse.api.operations import Kind, Operation, OperationState
+from openmse.api.operations import Operation, OperationKind, OperationState
 from openmse.api.runner import Asked, Outcome, Reporter, Work
 from openmse.cli.drill import Report, Script, rehearse
 from openmse.errors import CommandRefused, MseError, UsageError
@@ -70,7 +70,9 @@ class Ask:
 Asking = Annotated[Ask, Depends(Ask)]
 
 
-async def _answer(ask: Ask, kind: Kind, args: dict[str, Any], asked: Asked, work: Work) -> Response:
+async def _answer(
+    ask: Ask, kind: OperationKind, args: dict[str, Any], asked: Asked, work: Work
+) -> Response:
     """Begin the operation, wait as long as asked, and tell how it stands."""
     runner = ask.ctx.runner
     operation_id = await runner.begin(kind, args, asked, work)
@@ -109,47 +111,49 @@ def _confirm(node: NodeConfig, typed: str) -> None:
 async def switchover(ask: Asking, who: Operator, body: SwitchoverBody) -> Response:
     """Hand the service over, without loss; can be asked on either node."""
     work = _command(ask.ctx, "switchover", SwitchoverArgs(body.to))
-    return await _answer(ask, Kind.SWITCHOVER, body.model_dump(), ask.by(who), work)
+    return await _answer(ask, OperationKind.SWITCHOVER, body.model_dump(), ask.by(who), work)
 
 
 @router.post("/ha/failback", **_ANSWER)
 async def failback(ask: Asking, who: Operator, _body: Nothing | None = None) -> Response:
     """Hand the service back to the configured primary, without loss."""
-    return await _answer(ask, Kind.FAILBACK, {}, ask.by(who), _command(ask.ctx, "failback"))
+    return await _answer(
+        ask, OperationKind.FAILBACK, {}, ask.by(who), _command(ask.ctx, "failback")
+    )
 
 
 @router.post("/ha/maintenance", **_ANSWER)
 async def maintenance(ask: Asking, who: Operator, body: MaintenanceBody) -> Response:
     """While on, the owner serves alone and nobody takes over."""
     work = _command(ask.ctx, "maintenance", MaintenanceArgs(body.is_on))
-    return await _answer(ask, Kind.MAINTENANCE, body.model_dump(), ask.by(who), work)
+    return await _answer(ask, OperationKind.MAINTENANCE, body.model_dump(), ask.by(who), work)
 
 
 @router.post("/ha/rejoin", **_ANSWER)
 async def rejoin(ask: Asking, who: Operator, _body: Nothing | None = None) -> Response:
     """Leave the quarantine and try the rejoin again."""
-    return await _answer(ask, Kind.REJOIN, {}, ask.by(who), _command(ask.ctx, "rejoin"))
+    return await _answer(ask, OperationKind.REJOIN, {}, ask.by(who), _command(ask.ctx, "rejoin"))
 
 
 @router.post("/ha/confirm-alone", **_ANSWER)
 async def confirm_alone(ask: Asking, who: Operator, _body: Nothing | None = None) -> Response:
     """Serve although nobody else answered when this node booted (boot_alone = ask)."""
     work = _command(ask.ctx, "confirm_alone")
-    return await _answer(ask, Kind.CONFIRM_ALONE, {}, ask.by(who), work)
+    return await _answer(ask, OperationKind.CONFIRM_ALONE, {}, ask.by(who), work)
 
 
 @router.post("/ha/release-protect", **_ANSWER)
 async def release_protect(ask: Asking, who: Operator, _body: Nothing | None = None) -> Response:
     """In protect mode: let writes go on without the other node."""
     work = _command(ask.ctx, "release_protect")
-    return await _answer(ask, Kind.RELEASE_PROTECT, {}, ask.by(who), work)
+    return await _answer(ask, OperationKind.RELEASE_PROTECT, {}, ask.by(who), work)
 
 
 @router.post("/ha/drill", **_ANSWER)
 async def drill(ask: Asking, who: Operator, body: DrillBody) -> Response:
     """A rehearsed switchover and the way back, with a report that is kept."""
     work = _drill(ask.ctx, Script(settle_s=body.settle_s))
-    return await _answer(ask, Kind.DRILL, body.model_dump(), ask.by(who), work)
+    return await _answer(ask, OperationKind.DRILL, body.model_dump(), ask.by(who), work)
 
 
 def _drill(ctx: Context, script: Script) -> Work:
@@ -185,7 +189,7 @@ async def takeover(ask: Asking, who: Administrator, body: TakeoverBody) -> Respo
     """
     _confirm(ask.ctx.node, body.confirm)
     work = _command(ask.ctx, "takeover", TakeoverArgs(body.confirm))
-    return await _answer(ask, Kind.TAKEOVER, body.model_dump(), ask.by(who), work)
+    return await _answer(ask, OperationKind.TAKEOVER, body.model_dump(), ask.by(who), work)
 
 
 @router.post("/ha/pair", **_ANSWER)
@@ -203,7 +207,7 @@ async def pair(ask: Asking, who: Administrator, body: PairBody) -> Response:
     witness = _witness(body.witness) if body.witness is not None else None
     args = PairArgs(peer, body.password.get_secret_value(), body.pairing_port, witness)
     work = _command(ask.ctx, "pair", args)
-    return await _answer(ask, Kind.PAIR, _shown(body.model_dump()), ask.by(who), work)
+    return await _answer(ask, OperationKind.PAIR, _shown(body.model_dump()), ask.by(who), work)
 
 
 @router.post("/ha/unpair", **_ANSWER)
@@ -211,7 +215,7 @@ async def unpair(ask: Asking, who: Administrator, body: UnpairBody) -> Response:
     """Dissolve the pair: the owner goes on unpaired, the other node forgets the group."""
     _confirm(ask.ctx.node, body.confirm)
     work = _command(ask.ctx, "unpair", UnpairArgs(body.without_peer))
-    return await _answer(ask, Kind.UNPAIR, body.model_dump(), ask.by(who), work)
+    return await _answer(ask, OperationKind.UNPAIR, body.model_dump(), ask.by(who), work)
 
 
 @router.patch("/ha/settings", **_ANSWER)
@@ -219,7 +223,7 @@ async def set_settings(ask: Asking, who: Administrator, body: SettingsBody) -> R
     """Change the group's settings: only those that are given."""
     work = _command(ask.ctx, "set_settings", body.args())
     args = body.model_dump(exclude_none=True)
-    return await _answer(ask, Kind.SETTINGS, args, ask.by(who), work)
+    return await _answer(ask, OperationKind.SETTINGS, args, ask.by(who), work)
 
 
 @router.put("/ha/witness", **_ANSWER)
@@ -227,7 +231,7 @@ async def replace_witness(ask: Asking, who: Administrator, body: WitnessBody) ->
     """Enrol another witness and give it the vote of the present one, or of none."""
     work = _command(ask.ctx, "replace_witness", _witness(body))
     shown = _shown(body.model_dump())
-    return await _answer(ask, Kind.WITNESS_REPLACE, shown, ask.by(who), work)
+    return await _answer(ask, OperationKind.WITNESS_REPLACE, shown, ask.by(who), work)
 
 
 @router.delete("/ha/witness", **_ANSWER)
@@ -237,7 +241,7 @@ async def remove_witness(
     """Go on without a third vote: the owner is pinned, there is no automatic takeover."""
     _confirm(ask.ctx.node, confirm)
     work = _command(ask.ctx, "remove_witness")
-    return await _answer(ask, Kind.WITNESS_REMOVE, {}, ask.by(who), work)
+    return await _answer(ask, OperationKind.WITNESS_REMOVE, {}, ask.by(who), work)
 
 
 @router.post("/node/stop", **_ANSWER)
@@ -248,7 +252,7 @@ async def stop(ask: Asking, who: Administrator, body: StopBody) -> Response:
     """
     _confirm(ask.ctx.node, body.confirm)
     work = _command(ask.ctx, "stop", StopArgs(body.handover))
-    return await _answer(ask, Kind.STOP, body.model_dump(), ask.by(who), work)
+    return await _answer(ask, OperationKind.STOP, body.model_dump(), ask.by(who), work)
 
 
 @router.put("/node/pairing-password", status_code=204, response_class=Response)

@@ -31,10 +31,10 @@ router = APIRouter(prefix="/v1", tags=["people"])
 T = TypeVar("T")
 
 
-async def _change(
+async def audited(
     ctx: Context, asked: Asked, action: str, args: dict[str, Any], work: Callable[[], T]
 ) -> T:
-    """Make a small change in a thread, audited before and after."""
+    """Make a small change in a thread, audited before and after. Raises what ``work`` raises."""
     await ctx.runner.record(asked, action, args)
     failure: MseError | None = None
     try:
@@ -70,7 +70,7 @@ async def claim(request: Request, ctx: Ctx, who: Administrator, body: ClaimBody)
         token=secret.token,
     )
     args = body.model_dump(exclude={"confirm"})
-    await _change(
+    await audited(
         ctx,
         asked_by(request, who),
         "console_claim",
@@ -88,7 +88,7 @@ async def release(
 ) -> Response:
     """Let no console manage this engine; ends the console's token."""
     asked = asked_by(request, who)
-    await _change(ctx, asked, "console_release", {}, ctx.people.release_console)
+    await audited(ctx, asked, "console_release", {}, ctx.people.release_console)
     ctx.tell_claim()
     return Response(status_code=204)
 
@@ -110,7 +110,7 @@ async def set_user(
     if role is None and password is None:
         raise UsageError("Neither a role nor a password was given; nothing was changed.")
     args = {"name": name[:64], "role": body.role, "is_password_set": password is not None}
-    await _change(
+    await audited(
         ctx,
         asked_by(request, who),
         "user_set",
@@ -125,7 +125,7 @@ async def remove_user(request: Request, ctx: Ctx, who: Administrator, name: str)
     """Remove a user; never the last administrator."""
     asked = asked_by(request, who)
     args = {"name": name[:64]}
-    await _change(ctx, asked, "user_remove", args, lambda: ctx.people.remove_user(name))
+    await audited(ctx, asked, "user_remove", args, lambda: ctx.people.remove_user(name))
     return Response(status_code=204)
 
 
@@ -137,7 +137,7 @@ async def own_password(request: Request, ctx: Ctx, who: Reader, body: OwnPasswor
     address = address_of(request)
     await ctx.authenticator.check_own(who, body.old.get_secret_value(), address)
     args = {"name": who.name, "is_password_set": True}
-    await _change(
+    await audited(
         ctx,
         asked_by(request, who),
         "user_set",
@@ -167,7 +167,7 @@ async def make_token(
         return ctx.people.make_token(body.name, Scope(body.scope), str(who), body.expires_in_days)
 
     asked = asked_by(request, who)
-    secret = await _change(ctx, asked, "token_create", body.model_dump(), make)
+    secret = await audited(ctx, asked, "token_create", body.model_dump(), make)
     token = secret.token
     answer = NewToken(
         token=secret.text,
@@ -184,7 +184,7 @@ async def revoke_token(request: Request, ctx: Ctx, who: Administrator, token_id:
     """End a token."""
     asked = asked_by(request, who)
     args = {"id": token_id[:64]}
-    await _change(ctx, asked, "token_revoke", args, lambda: ctx.people.revoke_token(token_id))
+    await audited(ctx, asked, "token_revoke", args, lambda: ctx.people.revoke_token(token_id))
     return Response(status_code=204)
 
 

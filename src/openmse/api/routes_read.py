@@ -64,7 +64,7 @@ async def me(who: Reader) -> JsonResponse:
 @router.get("/info", **described(Info))
 async def info(ctx: Ctx, _who: Reader) -> JsonResponse:
     """Who this machine is, and what it offers. Works with the health monitor down."""
-    return JsonResponse(info_of(ctx))
+    return JsonResponse(await in_thread(lambda: info_of(ctx), "info"))
 
 
 @router.get("/status", **described(Snapshot))

@@ -25,8 +25,8 @@ from openmse.api.errors import (
 from openmse.api.operations import (
     KEPT,
     KeptOperation,
-    Kind,
     Operation,
+    OperationKind,
     OperationState,
     OperationStore,
     Step,
@@ -177,7 +177,11 @@ class Runner:
     def on_progress(self, percent: int | None) -> None:
         """The health monitor measured a copy under way (None: nothing is measured)."""
         for running in self._under_way():
-            if running.kept.operation.kind in (Kind.PAIR, Kind.DRILL, Kind.REJOIN):
+            if running.kept.operation.kind in (
+                OperationKind.PAIR,
+                OperationKind.DRILL,
+                OperationKind.REJOIN,
+            ):
                 running.progress(percent)
 
     def _under_way(self) -> list[_Running]:
@@ -185,7 +189,9 @@ class Runner:
 
     # -- doing ------------------------------------------------------------------------------
 
-    async def begin(self, kind: Kind, args: dict[str, Any], asked: Asked, work: Work) -> str:
+    async def begin(
+        self, kind: OperationKind, args: dict[str, Any], asked: Asked, work: Work
+    ) -> str:
         """Begin an operation; its id, or that of the one this repeats.
 
         ``args`` is kept and shown: no secrets. Raises AlreadyUnderWay, TooMuchAtOnce,
@@ -222,20 +228,20 @@ class Runner:
         task.add_done_callback(self._tasks.discard)
         return operation.id
 
-    def _repeated(self, kind: Kind, asked: Asked) -> str | None:
+    def _repeated(self, kind: OperationKind, asked: Asked) -> str | None:
         key = asked.key_of_caller
         for one in self._all.values() if key else ():
             if one.kept.key == key and one.kept.operation.kind is kind:
                 return one.kept.operation.id
         return None
 
-    def _refuse(self, kind: Kind) -> None:
+    def _refuse(self, kind: OperationKind) -> None:
         if self._is_stopping:
             raise Stopping("This process is being stopped; nothing was begun.", "Ask again soon.")
         under_way = self._under_way()
         for one in under_way:
             operation = one.operation
-            if operation.kind is kind or Kind.DRILL in (operation.kind, kind):
+            if operation.kind is kind or OperationKind.DRILL in (operation.kind, kind):
                 raise AlreadyUnderWay(
                     f"The operation {operation.kind.value} of {operation.started_at}, begun by "
                     f"{operation.by}, is under way; nothing was changed.",

@@ -68,11 +68,6 @@ class ManagementPlaces(Struct, frozen=True):
         return self.directory / "operations"
 
     @property
-    def serial(self) -> Path:
-        """The part of the UDI that is this machine's own."""
-        return self.directory / "serial"
-
-    @property
     def lock(self) -> Path:
         """Held while any of these is changed."""
         return self.directory / ".lock"

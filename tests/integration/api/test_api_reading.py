@@ -18,6 +18,7 @@ READABLE = (
     "/v1/ha/drills",
     "/v1/operations",
     "/v1/console",
+    "/v1/licences",
     "/metrics",
 )
 """What must also work with the health monitor down."""
@@ -53,12 +54,13 @@ def test_who_this_machine_is(shared: Served) -> None:
     told = shared.ok("GET", "/v1/info")
     assert told["node"] == "mse1"
     assert told["role"] == "primary"
-    assert told["udi"] == f"OPENMSE:V01:{told['hostname']}_{told['udi'].rpartition('_')[2]}"
+    assert told["udi"] == f"{told['product_id']}:V01:{told['serial']}"
+    assert told["product_id"] in ("OPENMSE-VA", "OPENMSE-HW")
     assert told["health_monitor_address"] == "10.10.10.11"
     assert [(one["name"], one["service_status"]) for one in told["services"]] == [
         ("platform", "up")
     ]
-    assert told["offers"] == ["high_availability"]
+    assert told["offers"] == ["high_availability", "licensing"]
     assert told["machine"]["memory_bytes"] > 1e8
 
 

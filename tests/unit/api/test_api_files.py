@@ -10,8 +10,8 @@ from openmse.api.config import ManagementConfig, load, parse
 from openmse.api.errors import AuditUnavailable, ClaimedByAnother, fault_of, outcome_of
 from openmse.api.operations import (
     KeptOperation,
-    Kind,
     Operation,
+    OperationKind,
     OperationState,
     OperationStore,
     is_id,
@@ -195,7 +195,7 @@ def operation(number: int, state: OperationState = OperationState.DONE) -> KeptO
     return KeptOperation(
         Operation(
             id=f"20260131T0300{number:02}-0000000{number % 10}",
-            kind=Kind.SWITCHOVER,
+            kind=OperationKind.SWITCHOVER,
             node="mse1",
             state=state,
             by="user admin",
