@@ -7,6 +7,7 @@ import hmac
 import secrets
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 
 from msgspec import Struct
 
@@ -53,6 +54,8 @@ class Authenticator:
     def __init__(self, people: People) -> None:
         self._people = people
         self.guesses = Guesses()
+        self.on_refusal: Callable[[str, str, float], None] | None = None
+        """Told of each wait that wrong guesses have earned: address, user or '', seconds."""
         self._turn = asyncio.Lock()
         self._waiting = 0
         self._pepper = secrets.token_bytes(32)
@@ -172,7 +175,9 @@ class Authenticator:
             )
 
     def _count_wrong(self, address: str, user: str) -> None:
-        self.guesses.wrong(address, user, time.monotonic())
+        wait_s = self.guesses.wrong(address, user, time.monotonic())
+        if wait_s > 0 and self.on_refusal is not None:
+            self.on_refusal(address, user, wait_s)
 
 
 def _of_token(token: Token) -> Principal:

@@ -2,14 +2,16 @@
 
 import asyncio
 import contextlib
+import logging
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 from openmse.api.answers import ClaimView, ConsoleView
-from openmse.api.audit import Audit
+from openmse.api.audit import Audit, AuditEntry
 from openmse.api.authentication import Authenticator
 from openmse.api.config import ManagementConfig
-from openmse.api.errors import TooMuchAtOnce
+from openmse.api.errors import GuessesExhausted, TooMuchAtOnce
 from openmse.api.events import Tail, event_of
 from openmse.api.hub import Hub
 from openmse.api.identity import Udi, ensure_certificate, fingerprint, tls_files, udi
@@ -25,8 +27,10 @@ from openmse.node.runtime.event_log import wall_now
 
 LOOK_EVERY_S = 0.25
 """How often the event log is looked at for what is new."""
+MAX_REFUSALS_PER_MINUTE = 6
 MAX_READS = 2
 MAX_READS_WAITING = 16
+_LOG = logging.getLogger("openmse.api")
 
 
 class Context:
@@ -59,6 +63,8 @@ class Context:
         )
         self.runner.recover()
         self.hub.on_snapshot = self._on_snapshot
+        self.authenticator.on_refusal = self._on_refusal
+        self._refusals_audited_at: list[float] = []
         self._watcher = Watcher(node.places.control_socket, self.hub.on_picture, self.hub.on_down)
         self._tail: Tail | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -72,15 +78,14 @@ class Context:
         """Begin to follow the health monitor and the event log; within the loop."""
         self._tail = Tail(self.node.places.events)
         self._watcher.start()
-        task = asyncio.create_task(self._look())
-        self._tasks.add(task)
+        self._tasks.add(asyncio.create_task(self._look()))
 
     async def stop(self) -> None:
         """Let go of everything; operations get a moment to end."""
         self.hub.close("The management API of this node is being stopped.")
         await self.runner.stop(within_s=2.0)
         self._watcher.stop()
-        for task in self._tasks:
+        for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._tail is not None:
@@ -101,6 +106,34 @@ class Context:
         if snapshot is not None and percent < 0 and snapshot.peer is not None:
             percent = snapshot.peer.progress_percent
         self.runner.on_progress(percent if percent >= 0 else None)
+
+    def _on_refusal(self, address: str, user: str, wait_s: float) -> None:
+        """Guessing shows in the audit; bounded, so that nobody can push the rest out of it."""
+        now_s = time.monotonic()
+        recent = [at for at in self._refusals_audited_at if now_s - at < 60.0]
+        self._refusals_audited_at = recent
+        if len(recent) >= MAX_REFUSALS_PER_MINUTE:
+            return
+        recent.append(now_s)
+        entry = AuditEntry(
+            at=wall_now(),
+            who=f"user {user[:64]}" if user else "token",
+            scope="",
+            from_address=address,
+            action="log_in",
+            result="refused",
+            code=GuessesExhausted.code,
+            sentence=f"Too many wrong guesses: all are refused for {wait_s:.0f} s.",
+        )
+        task = asyncio.create_task(self._note(entry))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _note(self, entry: AuditEntry) -> None:
+        try:
+            await asyncio.to_thread(self.audit.write, entry)
+        except MseError as error:
+            _LOG.error("audit: %s", error.sentence)
 
     def claim_view(self, console_id: str = "") -> ClaimView:
         """Who manages this engine, as told to the console ``console_id`` ('' for others)."""

@@ -205,6 +205,7 @@ _BY_CODE = {
     "MSE-CTL-003": 504,
     "MSE-CTL-004": 504,
     "MSE-USE-002": 503,
+    "MSE-PAIR-020": 400,
 }
 _BY_FAMILY = {
     "MSE-USE": 400,

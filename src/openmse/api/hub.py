@@ -4,6 +4,7 @@ All of it lives in one event loop. Each message is rendered once; a reader holds
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -17,6 +18,8 @@ from openmse.api.summary import Summary, summary_down, summary_of, without_noise
 from openmse.errors import ControlError, DaemonDownError, MseError
 from openmse.node.control.snapshot import Snapshot
 
+SUMMARY_EVERY_S = 10.0
+"""At the latest: what is not worth a message of its own, such as a round trip, ages no longer."""
 MAX_QUEUED = 256
 """Messages that may wait for one reader, besides the newest picture."""
 
@@ -102,8 +105,8 @@ class Hub:
             "The health monitor has not been asked yet.", "Try again in a second."
         )
         self._console_id: str | None = None
-        self._summary: Summary | None = None
         self._noted: tuple[object, ...] = ()
+        self._told_at = 0.0
         self._is_closed = False
         self.on_snapshot: Callable[[Snapshot | None], None] | None = None
 
@@ -184,10 +187,10 @@ class Hub:
 
     def _tell_summary(self) -> None:
         summary = self.summary()
-        noted = without_noise(summary)
-        if noted == self._noted:
+        noted, now = without_noise(summary), time.monotonic()
+        if noted == self._noted and now - self._told_at < SUMMARY_EVERY_S:
             return
-        self._noted = noted
+        self._noted, self._told_at = noted, now
         data = message("summary", msgspec.json.encode(summary))
         for reader in self._readers:
             if reader.view == "summary":

@@ -71,10 +71,10 @@ def _words(s: Snapshot) -> Iterator[Metric]:
         ("openmse_sync", "Where the second copy stands.", s.sync, Sync),
         ("openmse_health", "The health of this node.", s.health, Health),
     )
-    for name, told, now, kinds in rows:
+    for name, told, now, words in rows:
         family = GaugeMetricFamily(name, told, labels=["value"])
-        for kind in kinds:
-            family.add_metric([kind.value], float(kind == now))
+        for word in words:
+            family.add_metric([word.value], float(word == now))
         yield family
     alarms = GaugeMetricFamily("openmse_alarm", "Alarms that stand.", labels=["kind", "severity"])
     for kind, severity in sorted({(alarm.kind, alarm.severity) for alarm in s.alarms}):

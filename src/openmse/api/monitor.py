@@ -6,6 +6,7 @@ the health monitor accepts few connections and the command line must always find
 """
 
 import asyncio
+import logging
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -21,6 +22,7 @@ from openmse.node.control.commands import Done, Progress, WatchArgs
 from openmse.node.control.snapshot import Snapshot
 
 T = TypeVar("T")
+_LOG = logging.getLogger("openmse.api")
 MAX_CALLS = 8
 MAX_WAITING = 32
 CALL_WITHIN_S = 5.0
@@ -173,6 +175,14 @@ class Watcher:
                     self._follow(client, loop)
             except MseError as error:
                 _post(loop, self._on_down, error)
+            except Exception as error:  # the top of this thread: it must never end in silence
+                _LOG.exception("following the health monitor")
+                mistake = ControlError(
+                    f"The management API made a mistake ({type(error).__name__}) while following "
+                    "the health monitor.",
+                    "Please report it with this process's log.",
+                )
+                _post(loop, self._on_down, mistake)
             self._stop.wait(AGAIN_AFTER_S)
 
     def _follow(self, client: ControlClient, loop: asyncio.AbstractEventLoop) -> None:

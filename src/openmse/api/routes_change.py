@@ -113,7 +113,7 @@ async def switchover(ask: Asking, who: Operator, body: SwitchoverBody) -> Respon
 
 
 @router.post("/ha/failback", **_ANSWER)
-async def failback(ask: Asking, who: Operator, _body: Nothing) -> Response:
+async def failback(ask: Asking, who: Operator, _body: Nothing | None = None) -> Response:
     """Hand the service back to the configured primary, without loss."""
     return await _answer(ask, Kind.FAILBACK, {}, ask.by(who), _command(ask.ctx, "failback"))
 
@@ -126,20 +126,20 @@ async def maintenance(ask: Asking, who: Operator, body: MaintenanceBody) -> Resp
 
 
 @router.post("/ha/rejoin", **_ANSWER)
-async def rejoin(ask: Asking, who: Operator, _body: Nothing) -> Response:
+async def rejoin(ask: Asking, who: Operator, _body: Nothing | None = None) -> Response:
     """Leave the quarantine and try the rejoin again."""
     return await _answer(ask, Kind.REJOIN, {}, ask.by(who), _command(ask.ctx, "rejoin"))
 
 
 @router.post("/ha/confirm-alone", **_ANSWER)
-async def confirm_alone(ask: Asking, who: Operator, _body: Nothing) -> Response:
+async def confirm_alone(ask: Asking, who: Operator, _body: Nothing | None = None) -> Response:
     """Serve although nobody else answered when this node booted (boot_alone = ask)."""
     work = _command(ask.ctx, "confirm_alone")
     return await _answer(ask, Kind.CONFIRM_ALONE, {}, ask.by(who), work)
 
 
 @router.post("/ha/release-protect", **_ANSWER)
-async def release_protect(ask: Asking, who: Operator, _body: Nothing) -> Response:
+async def release_protect(ask: Asking, who: Operator, _body: Nothing | None = None) -> Response:
     """In protect mode: let writes go on without the other node."""
     work = _command(ask.ctx, "release_protect")
     return await _answer(ask, Kind.RELEASE_PROTECT, {}, ask.by(who), work)

@@ -83,7 +83,9 @@ async def claim(request: Request, ctx: Ctx, who: Administrator, body: ClaimBody)
 
 
 @router.post("/console/release", status_code=204, response_class=Response)
-async def release(request: Request, ctx: Ctx, who: Administrator, _body: Nothing) -> Response:
+async def release(
+    request: Request, ctx: Ctx, who: Administrator, _body: Nothing | None = None
+) -> Response:
     """Let no console manage this engine; ends the console's token."""
     asked = asked_by(request, who)
     await _change(ctx, asked, "console_release", {}, ctx.people.release_console)

@@ -40,7 +40,17 @@ class Connection(H11Protocol):
         self.app_state = {**self.app_state, "abort": transport.abort}
         self._head_timer: asyncio.TimerHandle | None = None
         super().connection_made(transport)
-        self._wait_for_head()
+        if self._is_one_too_many():
+            transport.abort()
+        else:
+            self._wait_for_head()
+
+    def _is_one_too_many(self) -> bool:
+        """Whether all connections are taken, or half of them by this address alone."""
+        limit = (self.config.limit_concurrency or 1) - 1
+        host = _host_of(self)
+        same = [one for one in self.connections if _host_of(one) == host]
+        return len(self.connections) > limit or len(same) > max(4, limit // 2)
 
     def data_received(self, data: bytes) -> None:
         """Part of a request came: its head must be whole in time."""
@@ -71,6 +81,11 @@ class Connection(H11Protocol):
         self._head_timer = None
         if not self._is_serving():
             self.transport.abort()
+
+
+def _host_of(connection: object) -> str:
+    client = getattr(connection, "client", None)
+    return client[0] if client else ""
 
 
 class Server(uvicorn.Server):
@@ -173,7 +188,7 @@ def server_of(context: Context) -> Server:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=context.config.limits.connections,
+        limit_concurrency=context.config.limits.connections + 1,  # ours comes before uvicorn's
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=STOP_WITHIN_S,
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,

@@ -79,11 +79,14 @@ class ManagementPlaces(Struct, frozen=True):
 
 
 def prepare(places: ManagementPlaces) -> None:
-    """Make the directories, for this user only; raises StateError."""
-    for path in (places.directory, places.operations):
+    """Make the directories; raises StateError.
+
+    Others may reach the certificate, which is no secret; every other file is this user's only.
+    """
+    for path, mode in ((places.directory, 0o711), (places.operations, 0o700)):
         try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            path.chmod(0o700)
+            path.mkdir(mode=mode, parents=True, exist_ok=True)
+            path.chmod(mode)
         except OSError as error:
             raise StateError(
                 f"The directory {path} cannot be made: {error.strerror}.",

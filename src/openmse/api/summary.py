@@ -123,7 +123,7 @@ def without_noise(summary: Summary) -> tuple[object, ...]:
         *(
             getattr(summary, name)
             for name in summary.__struct_fields__
-            if name not in ("made_at", "round_trip_ms", "lag_bytes", "alarms", "reason")
+            if name not in ("made_at", "round_trip_ms", "lag_bytes", "alarms")
         ),
         tuple((alarm.kind, alarm.severity) for alarm in summary.alarms or ()),
         lag if lag is None else lag.bit_length(),
