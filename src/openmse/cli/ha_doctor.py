@@ -1,14 +1,11 @@
 """``mse ha doctor``: everything that can be checked from here, with the next action of each."""
 
-import os
-import shutil
-from pathlib import Path
-
 import click
 
-from openmse.cli.doctor import LocalFacts, Severity, findings
+from openmse.cli.doctor import Severity, findings
+from openmse.cli.doctor_facts import gather
 from openmse.cli.machine import config_path, connect, json_option, places, print_json, status
-from openmse.errors import ConfigError, DaemonDownError, MseError, StateError
+from openmse.errors import DaemonDownError, MseError
 from openmse.node.control.snapshot import Snapshot
 
 
@@ -24,7 +21,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
             picture = status(client)
     except DaemonDownError as error:
         down = error
-    found = findings(picture, _facts(ctx, down))
+    found = findings(picture, gather(config_path(ctx), places(ctx), down))
     if as_json:
         print_json(found)
     for finding in found if not as_json else ():
@@ -35,68 +32,3 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
         ctx.exit(down.exit_code)
     if any(finding.severity is Severity.ERROR for finding in found):
         ctx.exit(1)
-
-
-def _facts(ctx: click.Context, down: MseError | None) -> LocalFacts:
-    """What can be seen without the daemon."""
-    from openmse.node.config_load import load
-
-    config, fault = None, ""
-    try:
-        config = load(config_path(ctx))
-    except ConfigError as error:
-        fault = error.sentence
-    state_dir = places(ctx).state_dir
-    free_bytes, total_bytes = _disk(state_dir)
-    register_fault, register_action = _register(places(ctx).register) if down else ("", "")
-    return LocalFacts(
-        config_fault=fault,
-        config=config,
-        daemon_fault=down.sentence if down is not None else "",
-        daemon_hint=down.hint if down is not None else "",
-        has_state_dir=state_dir.is_dir(),
-        register_fault=register_fault,
-        register_action=register_action,
-        free_bytes=free_bytes,
-        total_bytes=total_bytes,
-        has_watchdog=config is not None and Path(config.watchdog.device).exists(),
-        is_agent_executable=config is not None and os.access(config.fencing.agent, os.X_OK),
-        tails=_tails(state_dir / "postgres" / "divergent"),
-        interfaces=tuple(sorted(path.name for path in Path("/sys/class/net").glob("*"))),
-    )
-
-
-def _register(path: Path) -> tuple[str, str]:
-    """What keeps the daemon from starting on its register, and the way back; '' for nothing."""
-    from openmse.node.drivers.store.machine import Machine
-    from openmse.node.drivers.store.record import RecordStore
-
-    try:
-        RecordStore(path, Machine({})).load()
-    except StateError as error:
-        if error.code == "MSE-STA-002":  # the caller may not look: no finding
-            return "", ""
-        if error.code not in ("MSE-STA-001", "MSE-STA-005"):
-            return error.sentence, error.hint
-        return error.sentence, (
-            f"Move {path} and {path}.previous to another directory, then start the daemon: it "
-            "begins with a new memory, and the other node re-admits it. Never put an older copy "
-            "back. On the only node of a group: restore both files from the same backup as the "
-            "data, or set it up anew."
-        )
-    return "", ""
-
-
-def _tails(path: Path) -> tuple[str, ...]:
-    try:
-        return tuple(sorted(str(entry) for entry in path.iterdir()))
-    except OSError:  # nothing was ever kept, or the caller may not look
-        return ()
-
-
-def _disk(path: Path) -> tuple[int, int]:
-    """Free and total bytes of the disk that ``path`` is (or will be) on."""
-    while not path.exists() and path != path.parent:
-        path = path.parent
-    usage = shutil.disk_usage(path)
-    return usage.free, usage.total

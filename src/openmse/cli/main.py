@@ -22,6 +22,7 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
         "ha": ("openmse.cli.ha:ha", "Status, switchover, takeover, pairing and rehearsals."),
         "config": ("openmse.cli.config:config", "Check and show the configuration file."),
         "node": ("openmse.cli.node:node", "Prepare this machine, stop its daemon on purpose."),
+        "admin": ("openmse.cli.admin:admin", "The management API: run it, users, tokens, console."),
         "witness": ("openmse.cli.witness:witness", "Run and manage the third vote."),
         "console": ("openmse.cli.console:console", "Run, save and restore the web console."),
         "lab": ("openmse.cli.lab:lab", "A laboratory of machines on this computer."),
