@@ -112,6 +112,12 @@ def _handle_errors(app: FastAPI) -> None:
         sentence = f"The request cannot be served: {error.detail}."
         return _answer(request, _Http(sentence, error.status_code))
 
+    @app.exception_handler(Exception)
+    async def mistake(request: Request, _error: Exception) -> Response:
+        sentence = "This is a mistake of ours; the console goes on, and no pair is affected."
+        hint = "Please report it with the console's log (journalctl -u openmse-console)."
+        return _answer(request, _Http(sentence, 500, hint=hint))
+
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         faults = "; ".join(f"{e['loc'][-1]}: {e['msg']}" for e in error.errors()[:5])
@@ -123,8 +129,8 @@ class _Http(ConsoleError):
 
     code = "MSE-CON-023"
 
-    def __init__(self, sentence: str, status: int) -> None:
-        super().__init__(sentence, "Nothing was changed.")
+    def __init__(self, sentence: str, status: int, *, hint: str = "Nothing was changed.") -> None:
+        super().__init__(sentence, hint)
         self.http_status = status
 
 

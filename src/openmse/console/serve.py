@@ -11,6 +11,7 @@ import uvicorn
 
 from openmse.console import certificate
 from openmse.console.app import make_app, make_console
+from openmse.console.backup import not_running
 from openmse.console.context import Console
 from openmse.console.errors import ConsoleConfigError
 from openmse.console.people.login import new_setup_link
@@ -71,12 +72,17 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal: streams end, so that the process can."""
         self._console.hub.close()
-        super().handle_exit(sig, frame)
+        self.should_exit = True  # the base class would raise the signal again: an end by 15
 
 
 def serve(settings: ConsoleSettings, descriptor: int = -1) -> None:
     """Serve until SIGTERM or SIGINT; raises MseError where that cannot begin."""
     sock = listening_socket(settings, descriptor)
+    with not_running(settings):
+        _serve(settings, sock)
+
+
+def _serve(settings: ConsoleSettings, sock: socket.socket) -> None:
     store = open_store(settings)
     cert, key = certificate.files(settings)
     console = make_console(settings, store)

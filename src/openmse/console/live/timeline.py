@@ -81,6 +81,8 @@ def _reigns(ordered: list[Event]) -> tuple[Reign, ...]:
         same = starts and (starts[-1][0], starts[-1][1]) == (match["owner"], match["mode"])
         if not same:
             starts.append((match["owner"], match["mode"], event.at, version))
+    if not starts:
+        return ()
     ends = [start[2] for start in starts[1:]] + [""]
     return tuple(Reign(s[0], s[1], s[2], end) for s, end in zip(starts, ends, strict=True))
 

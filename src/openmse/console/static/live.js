@@ -140,7 +140,7 @@
   const waiting = new Map()
   document.addEventListener('htmx:oobBeforeSwap', (event) => {
     const { target, fragment } = event.detail
-    if (!target.id || !target.contains(document.activeElement)) { waiting.delete(target.id); return }
+    if (!target?.id || !target.contains(document.activeElement)) { if (target) waiting.delete(target.id); return }
     event.preventDefault()
     event.detail.shouldSwap = false
     waiting.set(target.id, fragment.innerHTML ?? [...fragment.childNodes].map((n) => n.innerHTML ?? '').join(''))
@@ -156,7 +156,7 @@
 
   /* Dialogs arrive as fragments and open as modal; what they refuse is shown inside them. */
   document.addEventListener('htmx:afterSwap', (event) => {
-    if (event.detail.target.id !== 'dialog-slot') return
+    if (event.detail.target?.id !== 'dialog-slot') return
     const dialog = event.detail.target.querySelector('dialog')
     if (!dialog) return
     dialog.showModal()
