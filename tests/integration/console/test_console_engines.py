@@ -42,8 +42,10 @@ def test_the_living_picture_follows_the_pair(console: ConsoleProcess, site: Site
         assert {"checkpoint", "stop"} <= {step["name"] for step in ended["steps"]}
         until(lambda: _pair(client)["owner"] != before["owner"], "the owner is another", 10)
         until(
-            lambda: "switchover_started"
-            in {e["kind"] for e in client.get("/api/v1/pairs/1/events").json()["events"]},
+            lambda: (
+                "switchover_started"
+                in {e["kind"] for e in client.get("/api/v1/pairs/1/events").json()["events"]}
+            ),
             "the events are kept here",
         )
         text = client.get("/metrics").text
@@ -63,9 +65,7 @@ def test_what_an_engine_refuses_is_told_in_its_words(console: ConsoleProcess) ->
         assert slow.json()["error"]["sentence"]
 
 
-def test_a_wrong_fingerprint_stops_before_the_password(
-    console: ConsoleProcess, site: Site
-) -> None:
+def test_a_wrong_fingerprint_stops_before_the_password(console: ConsoleProcess, site: Site) -> None:
     """Nothing secret goes to somebody else."""
     body = {
         "name": "other",

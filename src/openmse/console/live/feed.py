@@ -206,6 +206,8 @@ class EngineFeed:
 def _summary_of(s: Snapshot, before: Summary | None) -> Summary:
     """The small picture that follows from the full one."""
     register, peer, witness = s.register, s.peer, s.witness
+    if peer is not None and register is not None and peer.name not in register.voters:
+        peer = None  # known from before, but no party of the group
     return Summary(
         node=s.node,
         is_monitor_up=True,
