@@ -104,12 +104,18 @@ class Site:
 
     # ------------------------------------------------------------------ waiting
 
-    def until(self, condition: Callable[[], object], what: str, timeout_s: float = 40.0) -> float:
-        """Wait until ``condition`` holds; seconds it took."""
+    def until(
+        self,
+        condition: Callable[[], object],
+        what: str | Callable[[], str],
+        timeout_s: float = 40.0,
+    ) -> float:
+        """Wait until ``condition`` holds; seconds it took. ``what``: for the failed test."""
         began = time.monotonic()
         while not condition():
             if time.monotonic() > began + timeout_s:
-                pytest.fail(f"Waited {timeout_s:.0f} s in vain until {what}.\n{self.story()}")
+                why = what if isinstance(what, str) else what()
+                pytest.fail(f"Waited {timeout_s:.0f} s in vain until {why}.\n{self.story()}")
             time.sleep(0.05)
         return time.monotonic() - began
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from openmse.lab.cleanup import remains
+from openmse.lab.state import in_use
 from openmse.lab.topology import Places
 
 MSE = [sys.executable, "-c", "from openmse.cli.main import main; main()"]
@@ -70,3 +71,13 @@ def test_without_root_the_demo_says_what_is_missing_and_why(tmp_path: Path) -> N
     assert "needs root" in done.stderr
     assert "namespaces" in done.stderr
     assert "sudo" in done.stderr
+
+
+def test_two_campaigns_do_not_share_a_laboratory(tmp_path: Path) -> None:
+    with in_use(Places.of("taken")):
+        done = _mse(
+            *("lab", "campaign", "--name", "taken", "--runs", "1", "--seed", "1"),
+            *("--json", str(tmp_path / "r.jsonl")),
+        )
+    assert done.returncode == 2
+    assert "Another bench or campaign is using the laboratory 'taken'" in done.stderr

@@ -106,10 +106,13 @@ def test_a_drill_of_a_pair_out_of_step_moves_nothing(pair: Site) -> None:
 def test_the_doctor_finds_a_healthy_pair_well(pair: Site) -> None:
     allowed = {"all_well", "tail_kept", "slow_machine", "slow_network"}  # a busy computer is slow
 
-    def is_well() -> bool:
-        return all(set(pair.findings(node)) <= allowed for node in NODES)
+    found: dict[str, set[str]] = {}
 
-    pair.until(is_well, "both nodes are found well", 20)
+    def is_well() -> bool:
+        found.update({node: set(pair.findings(node)) - allowed for node in NODES})
+        return not any(found.values())
+
+    pair.until(is_well, lambda: f"both nodes are found well; found: {found}", 20)
 
 
 def test_the_past_is_told_and_the_journal_is_faithful(pair: Site) -> None:

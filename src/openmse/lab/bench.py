@@ -1,8 +1,8 @@
 """``mse lab bench``: every figure, repeated, appended to a file and resumed on the same code.
 
-One laboratory per failover wait. Each repetition has a load of its own (writer, reader, ordinary
-client, presence monitor) and is judged like a campaign's run: a figure of a run that lost a write
-is worth nothing.
+One laboratory per failover wait. Up to five repetitions of an event share one load (writer, reader,
+ordinary client, presence monitor), which is judged like a campaign's run: a figure of a load that
+lost a write is worth nothing.
 """
 
 import json
@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from openmse.errors import DriverError, MseError
 from openmse.lab import client, exercises, judgement, records
@@ -28,7 +30,13 @@ from openmse.lab.stage import Outcome, Stage, Window
 from openmse.lab.workload import ORDINARY, READER, WRITER, Pgbench, Workload
 
 BEFORE_S = 1.5
+SITTING = 5
+"""Repetitions under one load; so many are measured anew if a bench is interrupted."""
+SHORT_SITTING = 2
+"""Where each repetition is a loss of the peer: the third within a minute would be damped (10 s)."""
 REST_S = 20.0
+SETTLE_S = 12.0
+"""Before the health monitor counts as at rest: it journals each step for 10 s after a decision."""
 GIGABYTE_SCALE = 70
 """pgbench's scale at which the database is 1 GB."""
 PGBENCH_SCALE, PGBENCH_RATE, PGBENCH_CLIENTS = 10, 120, 4
@@ -73,56 +81,71 @@ class Bench:
                 continue
             name = f"{options.name}-{wait_s:g}".replace(".", "-")
             with opened(name, wait_s, self.say, options.diagnostics) as lab:
-                for event, repetition in agenda:
+                for event, repetitions in agenda:
                     if until is not None and time.monotonic() > until:
                         self.say("time is up; run it again to go on")
                         return self.results()
-                    self._one(lab, wait_s, event, repetition)
+                    self._sitting(Sitting(lab, wait_s, event, repetitions))
         return self.results()
 
-    def _missing(self, wait_s: float) -> list[tuple[str, int]]:
-        """What is still to be measured: all events in turn, the large database last."""
-        wanted = [e for e in self.options.only or FIGURES if wait_s in FIGURES[e].targets]
+    def _missing(self, wait_s: float) -> list[tuple[str, tuple[int, ...]]]:
+        """What is still to be measured, by sitting."""
         done = {(r.event, r.repetition) for r in self.results() if r.failover_wait_s == wait_s}
-        agenda = []
-        for event in wanted:
-            count = self.options.repetitions or FIGURES[event].repetitions
-            agenda += [(event, n) for n in range(1, count + 1) if (event, n) not in done]
-        return sorted(agenda, key=lambda pair: (pair[0] == "rejoin-1gb", pair[1]))
+        wanted = [e for e in self.options.only or FIGURES if wait_s in FIGURES[e].targets]
+        counts = {e: self.options.repetitions or FIGURES[e].repetitions for e in wanted}
+        return agenda(counts, done)
 
-    def _one(self, laboratory: Laboratory, wait_s: float, event: str, repetition: int) -> None:
-        result = Repetition(laboratory, wait_s, event, repetition).run(self)
-        records.append(self.options.results, result)
-        bad = "".join(f"\n  VIOLATION {sentence}" for sentence in result.violations)
-        unit = FIGURES[event].unit
-        self.say(f"{event}, wait {wait_s:g} s, {repetition}: {result.value:,.1f} {unit}{bad}")
+    def _sitting(self, sitting: "Sitting") -> None:
+        for result in sitting.run(self):
+            records.append(self.options.results, result)
+            bad = "".join(f"\n  VIOLATION {sentence}" for sentence in result.violations)
+            what = f"{result.event}, wait {result.failover_wait_s:g} s, {result.repetition}"
+            self.say(f"{what}: {result.value:,.1f} {FIGURES[result.event].unit}{bad}")
+
+
+def agenda(counts: dict[str, int], done: set[tuple[str, int]]) -> list[tuple[str, tuple[int, ...]]]:
+    """Events and the repetitions of each sitting, spread evenly over the whole bench, so that no
+    hour of the machine falls on one event alone; the large database last."""
+    found: list[tuple[float, str, tuple[int, ...]]] = []
+    for place, (event, count) in enumerate(counts.items()):
+        size = SHORT_SITTING if event == "secondary-lost" else SITTING
+        starts = range(1, count + 1, size)
+        for number, start in enumerate(starts):
+            missing = range(start, min(start + size, count + 1))
+            repetitions = tuple(n for n in missing if (event, n) not in done)
+            at = (number + place / len(counts)) / len(starts) + (event == "rejoin-1gb")
+            if repetitions:
+                found.append((at, event, repetitions))
+    return [(event, repetitions) for _, event, repetitions in sorted(found)]
 
 
 @dataclass(slots=True)
-class Repetition:
-    """One event, once."""
+class Sitting:
+    """One event, some times in a row, under one load."""
 
     laboratory: Laboratory
     wait_s: float
     event: str
-    number: int
+    repetitions: tuple[int, ...]
 
-    def run(self, bench: Bench) -> BenchResult:
+    def run(self, bench: Bench) -> list[BenchResult]:
         """Measure. Raises: MseError, diagnostics collected."""
         if self.event == "witness-load":
-            return self._alone(bench, _witness_load(self.wait_s))
+            return [self._alone(bench, n, _witness_load(self.wait_s)) for n in self.repetitions]
         if self.event.startswith("rest-"):
-            return self._alone(bench, self._rest())
+            return [self._alone(bench, n, self._rest()) for n in self.repetitions]
         conninfo = client.dsn(self.laboratory.places)
         if conninfo is None:
             raise DriverError("The laboratory has no connection string for clients.")
         if self.event == "rejoin-1gb":
             _fill(self.laboratory, conninfo)
-        load = Workload(self.laboratory, conninfo, f"bench-{self.event}-{self.number}")
+        load = Workload(self.laboratory, conninfo, f"bench-{self.event}-{self.repetitions[0]}")
         stage = Stage(self.laboratory, load, self.wait_s)
-        where = bench.options.diagnostics / f"{self.event}-{self.wait_s:g}-{self.number}"
+        where = bench.options.diagnostics / f"{self.event}-{self.wait_s:g}-{self.repetitions[0]}"
         try:
-            outcome, verdict = self._measure(stage)
+            self._start(stage)
+            outcomes = [self._measure(stage, number) for number in self.repetitions]
+            verdict = judgement.finish(stage)
         except MseError:
             collect(self.laboratory, load, where)
             mend(self.laboratory)
@@ -132,9 +155,11 @@ class Repetition:
         if verdict.violations:
             collect(self.laboratory, load, where)
         shutil.rmtree(load.directory, ignore_errors=True)
-        return self._result(bench, outcome, verdict, stage)
+        found = [self._result(bench, n, outcomes[i]) for i, n in enumerate(self.repetitions)]
+        connect_ms = load.undisturbed_connect_ms()
+        return [self._judged(result, verdict, connect_ms) for result in found]
 
-    def _measure(self, stage: Stage) -> tuple[Outcome, judgement.Judgement]:
+    def _start(self, stage: Stage) -> None:
         load = stage.load
         load.create_table()
         load.start_presence()
@@ -143,16 +168,18 @@ class Repetition:
         load.start(WRITER, READER, ORDINARY)
         stage.until_served(now_ns())
         stage.until_sync()
-        control_until = now_ns() + int((self.wait_s + 1) * 1e9)
-        stage.watch(BEFORE_S)
+
+    def _measure(self, stage: Stage, number: int) -> Outcome:
+        before_s = BEFORE_S
         if self.event == "kill-health-monitor":
-            stage.watch(max(control_until - now_ns(), 0) / 1e9)  # as long as the event is watched
-        window = self._play(stage)
+            before_s = self.wait_s + 1  # as long as the event is watched
+        stage.watch(before_s)
+        window = self._play(stage, number)
         outcome = stage.measure(self.event, FIGURES[self.event].title, window)
         stage.until_sync()
-        return outcome, judgement.finish(stage)
+        return outcome
 
-    def _play(self, stage: Stage) -> Window:
+    def _play(self, stage: Stage, number: int) -> Window:
         match self.event:
             case "power-off" | "rejoin-1gb":
                 return exercises.power_cycle_owner(stage)
@@ -163,7 +190,7 @@ class Repetition:
             case "kill-health-monitor":
                 return exercises.kill_health_monitor(stage)
             case "freeze":
-                total_s = 60.0 if self.number <= LONG_FREEZES else 0.0
+                total_s = 60.0 if number <= LONG_FREEZES else 0.0
                 return exercises.freeze_health_monitor(stage, total_s=total_s)
             case "freeze-all":
                 return exercises.freeze_machine(stage)
@@ -173,34 +200,36 @@ class Repetition:
                 return exercises.power_cycle_peer(stage)
         raise AssertionError(f"no such event: {self.event}")
 
-    def _result(
-        self, bench: Bench, outcome: Outcome, verdict: judgement.Judgement, stage: Stage
-    ) -> BenchResult:
-        value = outcome.gap_ms
-        violations = list(verdict.violations)
+    def _result(self, bench: Bench, number: int, outcome: Outcome) -> BenchResult:
+        value, violations = outcome.gap_ms, []
         if self.event == "kill-health-monitor":
             value = outcome.gap_ms - (outcome.control_gap_ms or 0.0)
             if outcome.unknown:
                 violations.append(f"{outcome.unknown} writes failed; none may.")
         elif self.event == "rejoin-1gb":
             value = (outcome.sync_after_s or 0.0) * 1000
-        return BenchResult(
-            version=bench.version,
-            host=bench.host,
-            event=self.event,
-            failover_wait_s=self.wait_s,
-            repetition=self.number,
-            value=value,
-            made_at=_now(),
+        return replace(
+            self._alone(bench, number, value),
             gap_ms=outcome.gap_ms,
             control_gap_ms=outcome.control_gap_ms,
             ordinary_gap_ms=outcome.ordinary_gap_ms,
             sync_after_s=outcome.sync_after_s,
-            connect_ms=stage.load.undisturbed_connect_ms(),
-            unknown=verdict.verdict.unknown,
-            lost=len(verdict.verdict.lost),
-            doubles=len(verdict.doubles),
+            unknown=outcome.unknown,
             violations=violations,
+        )
+
+    def _judged(
+        self, result: BenchResult, found: judgement.Judgement, connect_ms: float | None
+    ) -> BenchResult:
+        """What was wrong with the load counts against its last repetition, once."""
+        if result.repetition != self.repetitions[-1]:
+            return replace(result, connect_ms=connect_ms)
+        return replace(
+            result,
+            connect_ms=connect_ms,
+            lost=len(found.verdict.lost),
+            doubles=len(found.doubles),
+            violations=[*result.violations, *found.violations],
         )
 
     def _rest(self) -> float:
@@ -210,18 +239,19 @@ class Repetition:
             raise DriverError("The health monitor of mse1 does not run.")
         if self.event == "rest-memory":
             return _resident_mib(pid)
+        time.sleep(SETTLE_S)  # "at rest" means that nothing has happened lately
         before, began = _processor_s(pid), time.monotonic()
         time.sleep(REST_S)
         return (_processor_s(pid) - before) / (time.monotonic() - began) * 100
 
-    def _alone(self, bench: Bench, value: float) -> BenchResult:
-        """The result of a figure that has no writes."""
+    def _alone(self, bench: Bench, number: int, value: float) -> BenchResult:
+        """A figure without the writes around it."""
         return BenchResult(
             version=bench.version,
             host=bench.host,
             event=self.event,
             failover_wait_s=self.wait_s,
-            repetition=self.number,
+            repetition=number,
             value=value,
             made_at=_now(),
         )

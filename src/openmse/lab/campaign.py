@@ -15,7 +15,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from openmse.errors import DriverError, MseError, UsageError
-from openmse.lab import client, judgement, records
+from openmse.lab import client, judgement, records, state
 from openmse.lab.campaign_faults import Doer, mend
 from openmse.lab.campaign_plan import Plan, Step, draw
 from openmse.lab.diagnostics import collect, up_or_explain
@@ -23,6 +23,7 @@ from openmse.lab.laboratory import Laboratory, Wanted
 from openmse.lab.ledger import now_ns
 from openmse.lab.outage import longest_gap, percentile
 from openmse.lab.stage import NotInTime, Stage
+from openmse.lab.topology import Places
 from openmse.lab.workload import READER, WRITER, Workload
 
 SETTLE_S = 0.5
@@ -235,6 +236,11 @@ class _Run:
 @contextmanager
 def opened(name: str, failover_wait_s: float, say: Say, diagnostics: Path) -> Iterator[Laboratory]:
     """The laboratory ``name`` if it is up (it stays), else one that lives as long as the block."""
+    with state.in_use(Places.of(name)):
+        yield from _opened(name, failover_wait_s, say, diagnostics)
+
+
+def _opened(name: str, failover_wait_s: float, say: Say, diagnostics: Path) -> Iterator[Laboratory]:
     try:
         laboratory = Laboratory.open(name)
     except UsageError:

@@ -16,15 +16,8 @@ import openmse
 
 T = TypeVar("T", bound=msgspec.Struct)
 MEASURED = (
-    "ha/",
-    "wire/",
-    "node/",
-    "witness/",
-    "pki/",
-    "guard/",
-    "lab/",
-    "errors.py",
-    "sockets.py",
+    *("ha/", "wire/", "node/", "witness/", "pki/", "guard/", "lab/"),
+    *("errors.py", "sockets.py"),
 )
 """What runs on the machines that are measured, and what measures them."""
 NOT_MEASURED = ("lab/report", "lab/demo", "lab/exploration", "lab/bench_table")

@@ -5,6 +5,7 @@ What can be asked of the kernel (which processes run, what a disk is attached to
 
 import fcntl
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -136,6 +137,24 @@ def locked(places: Places) -> Iterator[None]:
                 return
         finally:
             os.close(descriptor)
+
+
+@contextmanager
+def in_use(places: Places) -> Iterator[None]:
+    """Have the laboratory's name for oneself: two who measure would break each other's machines.
+
+    Held by an abstract socket, so that it ends with the process and leaves nothing behind.
+    Raises: UsageError if another bench, campaign or demo uses that name.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as lock:
+        try:
+            lock.bind(f"\0openmse-lab-in-use-{places.lab}")
+        except OSError as error:
+            raise UsageError(
+                f"Another bench or campaign is using the laboratory '{places.lab}'.",
+                "Wait for its end, or choose another name (--name).",
+            ) from error
+        yield
 
 
 def _is_same(descriptor: int, path: Path) -> bool:

@@ -59,6 +59,12 @@ class GroupInfo(Struct, frozen=True, forbid_unknown_fields=True):
     """Raised by the owner with each change; the other node takes over a higher one."""
     format: int = FORMAT
 
+    @property
+    def parties(self) -> set[str]:
+        """The names of the nodes, and of the witness where there is one."""
+        witness = () if self.witness is None else (self.witness.name,)
+        return {node.name for node in self.nodes} | set(witness)
+
     def node(self, name: str) -> NodeInfo | None:
         """The node called ``name``."""
         return next((node for node in self.nodes if node.name == name), None)

@@ -5,6 +5,7 @@ What it finds running (PostgreSQL, the address, the kernel lease) it adopts.
 """
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -39,6 +40,9 @@ from openmse.node.runtime.guard_link import GuardLink
 from openmse.node.runtime.journal import Journal
 from openmse.node.runtime.notices import Notice
 from openmse.node.runtime.pairing import NodePairing
+
+GC_OBJECTS = 10_000
+"""New objects before the collector looks at them: a second or two of a node at rest."""
 
 
 class Daemon:
@@ -256,6 +260,9 @@ def main(argv: list[str] | None = None) -> int:
                 "The health monitor needs root: it sets addresses and the kernel lease.",
                 "Start it as root, as the systemd unit does.",
             )
+        gc.collect()
+        gc.freeze()  # what was imported stays for ever: no collection needs to look at it again
+        gc.set_threshold(GC_OBJECTS)
         return asyncio.run(Daemon(config).run())
     except MseError as error:
         print(f"{error.code}: {error.sentence} {error.hint}".rstrip(), file=sys.stderr)

@@ -35,6 +35,8 @@ class Result(Struct, frozen=True):
     """What the child answers, on its standard output: why it renewed, '' if it did not."""
 
     renewed: str = ""
+    days_left: int = -1
+    """Until the first of this node's certificates ends; -1 if unknown."""
     error: str = ""
     hint: str = ""
 
@@ -66,6 +68,18 @@ def renew_if_due(task: Task) -> str:
     return ""
 
 
+def days_left(config: NodeConfig, now_s: float) -> int:
+    """Whole days until the first of this node's certificates ends. Raises StateError."""
+    from openmse.node.identity import keyring
+    from openmse.pki.authority import describe
+    from openmse.pki.renewal import DAY_S
+
+    ring = keyring(config)
+    paths = (ring.certificate, ring.database / "server.crt", ring.database / "replication.crt")
+    ends = min(describe(read_file(path)).not_after_s for path in paths)
+    return int((ends - now_s) // DAY_S)
+
+
 class Renewals:
     """Looks at the certificates in a child process, at intervals; run it as a task.
 
@@ -85,6 +99,8 @@ class Renewals:
         self._group = group
         self._on_renewed = on_renewed
         self._on_failed = on_failed
+        self.days_left = -1
+        """Until the first certificate ends, when it was last looked at; -1: not looked at yet."""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -104,6 +120,7 @@ class Renewals:
         if group is None:
             return
         result = await _run_child(Task(self._config, group, time.time()))
+        self.days_left = result.days_left
         if result.error:
             raise DriverError(
                 f"The certificates could not be renewed: {result.error}",
@@ -143,7 +160,8 @@ def main() -> int:
     """The child: a ``Task`` in, a ``Result`` out."""
     task = msgspec.json.decode(sys.stdin.buffer.read(), type=Task)
     try:
-        result = Result(renewed=renew_if_due(task))
+        renewed = renew_if_due(task)
+        result = Result(renewed=renewed, days_left=days_left(task.config, task.now_s))
     except MseError as error:
         result = Result(error=error.sentence, hint=error.hint)
     sys.stdout.buffer.write(msgspec.json.encode(result))

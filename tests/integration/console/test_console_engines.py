@@ -1,4 +1,4 @@
-"""Engines behind the console: claims, the second console, backup and restore, the fleet's figures."""
+"""Engines behind the console: claims, the second console, backup, the fleet's figures."""
 
 import socket
 import subprocess

@@ -61,3 +61,7 @@ async def test_weak_sessions_and_cancelled_waits_are_counted(pair: Pair) -> None
     await write
     await one.until_true(lambda: one.lane.cancelled_waits == 1)
     await one.until_true(lambda: one.lane.weak_sessions == ("role hasty",))
+    assert one.lane.unsettled_waits == 1, "the peer does not have it yet"
+    two.want(role=DbRole.STANDBY, lineage=FIRST, names=True, receiver=True)
+    await one.until_true(lambda: one.lane.unsettled_waits == 0)
+    assert one.lane.cancelled_waits == 1, "it happened"

@@ -83,7 +83,9 @@ async def test_a_new_address_is_certified_by_the_child(
     renewals = Renewals(
         config, group=lambda: moved, on_renewed=told.append, on_failed=failed.append
     )
+    assert renewals.days_left == -1
     await renewals.check()
+    assert 363 <= renewals.days_left <= 365
     assert told == ["The certificate lacks an address by which this node is reached."]
     facts = describe(keyring(config).certificate.read_bytes())
     assert facts.addresses == ("10.10.10.11", "10.10.10.60")

@@ -37,7 +37,7 @@ from openmse.ha.local import DbWanted, NetWanted
 from openmse.ha.messages import Message
 from openmse.ha.node import step
 from openmse.ha.state import Node
-from openmse.ha.values import FOREVER, Instant, Record
+from openmse.ha.values import FOREVER, SECOND, Instant, Record
 from openmse.node.runtime.clock import now
 
 
@@ -110,6 +110,30 @@ class Actions(Protocol):
         """End the process at once; the guard starts another, which adopts what runs."""
 
 
+class Lag:
+    """By how much this process was late for its own appointments, lately."""
+
+    WINDOW_NS = 30 * SECOND
+
+    def __init__(self) -> None:
+        self._since = Instant(0)
+        self._longest_ns = 0
+        self._before_ns = 0
+
+    def note(self, at: Instant, late_ns: int) -> None:
+        """A timer rang ``late_ns`` after it was due."""
+        if at - self._since > self.WINDOW_NS:
+            is_next = at - self._since < 2 * self.WINDOW_NS
+            self._before_ns = self._longest_ns if is_next else 0
+            self._since, self._longest_ns = at, 0
+        self._longest_ns = max(self._longest_ns, late_ns)
+
+    @property
+    def longest_ms(self) -> float:
+        """The longest delay of the last 30 to 60 s."""
+        return max(self._longest_ns, self._before_ns) / 1e6
+
+
 class CoreRunner:
     """Owns the node's state; ``post`` is the only way in."""
 
@@ -130,7 +154,8 @@ class CoreRunner:
         self._next_command = 1
         self.on_step: Callable[[Node], None] | None = None
         """Called after each event, for the guard's feed."""
-        self.longest_step_ns = 0
+        self.lag = Lag()
+        self._due = Instant(0)
 
     def start(self, actions: Actions) -> None:
         """Begin: time counts, and each lane is told its level, also where that is the initial one.
@@ -280,12 +305,15 @@ class CoreRunner:
         if self._actions is None:
             return
         delay_s = max(0.0, (self.node.wake_at - now()) / 1e9)
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(min(delay_s, 1.0), self._tick)
+        delay_s = min(delay_s, 1.0)
+        self._due = Instant(now() + int(delay_s * 1e9))
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
-        self.post(Ticked(now()))
+        at = now()
+        self.lag.note(at, at - self._due)
+        self.post(Ticked(at))
 
 
 def _is_visible_change(before: Node, after: Node) -> bool:

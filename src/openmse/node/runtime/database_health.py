@@ -30,6 +30,8 @@ class HealthWatch:
         self._log = LogWatch(instance.settings.log_file)
         self._round = 0
         self._is_slot_settled = False
+        self._waits_seen = self._waits_settled = 0
+        self._waits_lsn = 0
         self.role = DbRole.DOWN
         """What runs and answers at the moment; DOWN while nothing does."""
         self.peer_flush_lsn = 0
@@ -41,8 +43,24 @@ class HealthWatch:
 
     @property
     def cancelled_waits(self) -> int:
-        """Commits that stopped waiting for the peer (protocol §5.4)."""
+        """Commits that stopped waiting for the peer, since this process began (protocol §5.4)."""
         return self._log.cancelled_waits
+
+    @property
+    def unsettled_waits(self) -> int:
+        """Those of them that no barrier has passed yet: the peer may still lack them."""
+        return self._log.cancelled_waits - self._waits_settled
+
+    def settle_waits(self, *, flush_lsn: int, peer_flush_lsn: int, is_receiving: bool) -> None:
+        """A look at the server: what was flushed here after a wait was cancelled is its barrier.
+
+        ``is_receiving``: this node follows the other, whose history is what counts now.
+        """
+        count = self._log.cancelled_waits
+        if count != self._waits_seen:
+            self._waits_seen, self._waits_lsn = count, flush_lsn
+        if is_receiving or peer_flush_lsn >= self._waits_lsn:
+            self._waits_settled = self._waits_seen
 
     @property
     def is_wal_gone(self) -> bool:

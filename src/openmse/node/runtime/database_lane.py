@@ -87,6 +87,11 @@ class DatabaseLane:
         return self._seen.health.cancelled_waits
 
     @property
+    def unsettled_waits(self) -> int:
+        """Those of them that the peer may still lack."""
+        return self._seen.health.unsettled_waits
+
+    @property
     def weak_sessions(self) -> tuple[str, ...]:
         """Roles and databases whose commits are not guaranteed (protocol §5.1)."""
         return self._seen.health.weak_sessions

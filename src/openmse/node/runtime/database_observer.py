@@ -103,6 +103,11 @@ class Observer:
             await self._take_promotion(wanted, status)
         self.status, self.last_lsn = status, status.lsn
         self.health.peer_flush_lsn = status.peer_flush_lsn
+        self.health.settle_waits(
+            flush_lsn=status.lsn,
+            peer_flush_lsn=status.peer_flush_lsn if status.is_peer_streaming else 0,
+            is_receiving=status.is_receiving,
+        )
         if status.is_receiving:
             self.health.forget_complaints()
         self._link.watch(status.link_pid)

@@ -33,7 +33,9 @@ def facts_of(runtime: "GroupRuntime", events: EventLog, *, is_pairing_open: bool
         alarms=_alarms(runtime),
         watchdog=runtime.watchdog.state,
         is_pairing_open=is_pairing_open,
+        loop_lag_ms=runtime.runner.lag.longest_ms if runtime.runner is not None else 0.0,
         events_dropped=events.dropped,
+        certificate_days_left=runtime.renewals.days_left if runtime.renewals else -1,
     )
 
 
@@ -53,13 +55,14 @@ def _alarms(runtime: "GroupRuntime") -> tuple[Alarm, ...]:
     if runtime.address is not None and runtime.address.failure:
         found.append(Alarm("address_failed", "error", runtime.address.failure))
     database = runtime.database
-    if database is not None and database.cancelled_waits:
+    if database is not None and database.unsettled_waits:
         found.append(
             Alarm(
                 "sync_waits_cancelled",
                 "warning",
-                f"{database.cancelled_waits} commits stopped waiting for the other node: their "
+                f"{database.unsettled_waits} commits stopped waiting for the other node: their "
                 "clients were warned, and they count as not acknowledged.",
+                "This ends by itself once the other node holds all that is written here.",
             )
         )
     for role in database.weak_sessions if database is not None else ():

@@ -90,8 +90,12 @@ class GroupRuntime:
         self._net_view = NetView()
         self._first_views = asyncio.Event()
         self._is_changing_voters = False
+        self._agreed: Config | None = None
+        """The config whose voters are those of the group's facts: nothing to look at again."""
+        self._waits_noted = 0
         self._refused = 0
         self.runner: CoreRunner | None = None
+        self.renewals: Renewals | None = None
         self.links = Links(config, self._post, self._on_refused, on_notice)
 
     @property
@@ -178,13 +182,13 @@ class GroupRuntime:
         )
         self._spawn(self.address.run(), "address lane")
         self._spawn(self.database.run(), "database lane")
-        renewals = Renewals(
+        self.renewals = Renewals(
             self.config,
             group=lambda: self.group,
             on_renewed=self._on_renewed,
             on_failed=lambda error: self.note(Note("renewal_failed", "error", str(error))),
         )
-        self._spawn(renewals.run(), "certificate renewal")
+        self._spawn(self.renewals.run(), "certificate renewal")
         await self.links.open(group, roots=ring.roots(group, me), files=ring.tls)
         self._use_etcd(group)
         with contextlib.suppress(TimeoutError):
@@ -263,7 +267,19 @@ class GroupRuntime:
     def _on_db(self, view: DbView) -> None:
         self._db_view = view
         self._first_views.set()
+        self._note_cancelled_waits()
         self._post(DbObserved(now(), view))
+
+    def _note_cancelled_waits(self) -> None:
+        """The alarm ends with the next barrier; that it happened stays in the event log."""
+        count = self.database.cancelled_waits if self.database is not None else 0
+        if count > self._waits_noted:
+            sentence = (
+                f"{count - self._waits_noted} commits stopped waiting for the other node before it "
+                "had confirmed them: their clients were warned, so they are not acknowledged."
+            )
+            self._waits_noted = count
+            self.note(Note("sync_waits_cancelled", "warning", sentence))
 
     def _on_net(self, view: NetView) -> None:
         self._net_view = view
@@ -384,10 +400,14 @@ class GroupRuntime:
         """An owner whose group has parties that are no voters yet makes them voters (pairing, a
         new witness): by level, so that a crash in between costs nothing."""
         known, group = node.record.known, self.group
-        if self._is_changing_voters or known is None or group is None or not is_owner(node):
+        if known is self._agreed or self._is_changing_voters:
+            return
+        if known is None or group is None or not is_owner(node):
             return
         wanted = desired_voters(node, known, group)
         if wanted is None:
+            if {v.id for v in known.voters} == group.parties:
+                self._agreed = known
             return
         self._is_changing_voters = True
 

@@ -1,6 +1,6 @@
 """Tells the guard what it must do should this process die or freeze.
 
-After each step, at most every 50 ms unless something changed: until when the lease lasts, in which
+After each step, at most every 250 ms unless something changed: until when the lease lasts, in which
 mode, and which postmaster is ours.
 """
 
@@ -13,7 +13,8 @@ from openmse.node.drivers.guard_feed import GuardFeed
 from openmse.node.drivers.kernel_lease import KernelLease
 from openmse.node.runtime.facts import postgres_pid
 
-FEED_EVERY_NS = 50 * MILLISECOND
+FEED_EVERY_NS = 250 * MILLISECOND
+"""Far below the shortest silence that the guard minds; each change is told at once."""
 SILENCE_AT_LEAST_NS = 5 * SECOND
 
 
