@@ -19,6 +19,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("openmse.api").setLevel(logging.INFO)
+    # It warns of each malformed request: strangers must not be able to fill the journal.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     try:
         from openmse.api.server import run
 

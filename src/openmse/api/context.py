@@ -37,7 +37,7 @@ class Context:
     """One admin process."""
 
     def __init__(self, node: NodeConfig, node_path: Path, config: ManagementConfig) -> None:
-        """Makes what is missing on disk; raises StateError or AuditUnavailable. Blocking."""
+        """Makes what is missing on disk; raises StateError. Blocking."""
         self.node = node
         self.node_path = node_path
         self.config = config
@@ -61,7 +61,10 @@ class Context:
             self.audit,
             self.hub.on_operation,
         )
-        self.runner.recover()
+        try:
+            self.runner.recover()
+        except MseError as error:  # a full disk, say: what can be served is served
+            _LOG.error("recovering operations: %s", error.sentence)
         self.hub.on_snapshot = self._on_snapshot
         self.authenticator.on_refusal = self._on_refusal
         self._refusals_audited_at: list[float] = []

@@ -2,7 +2,6 @@
 
 import datetime
 import ipaddress
-import os
 import re
 import socket
 import ssl
@@ -55,9 +54,15 @@ def tls_files(config: ManagementConfig, places: ManagementPlaces) -> TlsFiles:
 
 def ensure_certificate(places: ManagementPlaces, name: str, addresses: tuple[str, ...]) -> None:
     """Make the key and the self-signed certificate where they are missing; raises StateError."""
+    if _has_certificate(places):
+        return  # also on a disk that is full: who can be served is served
     with locked(places.lock):
-        if not (places.key.exists() and places.certificate.exists()):
+        if not _has_certificate(places):
             make_certificate(places, name, addresses)
+
+
+def _has_certificate(places: ManagementPlaces) -> bool:
+    return places.key.exists() and places.certificate.exists()
 
 
 def make_certificate(places: ManagementPlaces, name: str, addresses: tuple[str, ...]) -> None:
@@ -134,13 +139,18 @@ def tls_context(files: TlsFiles) -> ssl.SSLContext:
 
 def udi(places: ManagementPlaces) -> Udi:
     """This machine's identity; its own part is made once and kept. Raises StateError."""
-    with locked(places.lock):
-        text = read_file(places.serial).decode(errors="replace") if _has(places.serial) else ""
-        if not _UUID.fullmatch(text.strip()):
-            text = str(uuid.UUID(bytes=os.urandom(16), version=4))
-            write_file(places.serial, f"{text}\n".encode())
-    return Udi(PRODUCT_ID, HARDWARE_VERSION, f"{socket.gethostname()}_{text.strip()}")
+    serial = _serial(places)
+    if not serial:
+        with locked(places.lock):
+            serial = _serial(places)
+            if not serial:
+                serial = str(uuid.uuid4())
+                write_file(places.serial, f"{serial}\n".encode())
+    return Udi(PRODUCT_ID, HARDWARE_VERSION, f"{socket.gethostname()}_{serial}")
 
 
-def _has(path: Path) -> bool:
-    return path.exists()
+def _serial(places: ManagementPlaces) -> str:
+    if not places.serial.exists():
+        return ""
+    text = read_file(places.serial).decode(errors="replace").strip()
+    return text if _UUID.fullmatch(text) else ""

@@ -209,10 +209,11 @@ class Runner:
         running = _Running(kept, self._tell)
         self._all[operation.id] = running  # taken before anything is awaited: no second one
         try:
-            await asyncio.to_thread(self._audit.write, self._entry(operation, asked, "begun"))
             await asyncio.to_thread(self._store.save, kept)
+            await asyncio.to_thread(self._audit.write, self._entry(operation, asked, "begun"))
         except MseError:
             del self._all[operation.id]
+            self._store.prune(set(self._all))  # it was never begun: no trace that says so
             raise
         self._forget_oldest()
         self._tell(operation)

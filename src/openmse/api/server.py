@@ -142,6 +142,9 @@ class Server(uvicorn.Server):
             for sock in sockets
         ]
         self.started = True
+        mark = self._context.fingerprint
+        for sock in sockets:
+            _LOG.info("listening on %s port %s, fingerprint %s", *sock.getsockname()[:2], mark)
 
 
 def run(node: NodeConfig, node_path: Path, config: ManagementConfig) -> None:
@@ -200,9 +203,6 @@ def server_of(context: Context) -> Server:
 async def serve(context: Context, server: Server, sockets: list[socket.socket]) -> None:
     """Serve on ``sockets`` until the server is told to end."""
     context.start()
-    for sock in sockets:
-        host, port = sock.getsockname()[:2]
-        _LOG.info("listening on %s port %s, fingerprint %s", host, port, context.fingerprint)
     try:
         await server.serve(sockets=sockets)
     finally:

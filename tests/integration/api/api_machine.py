@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 from live_core import LiveCore, NoJournal, NoPairing, serving
 
 from openmse.api.config import load
@@ -99,11 +100,22 @@ class Machine:
 
     def log(self, kind: str, sentence: str, *, severity: str = "info", at: str = "") -> Entry:
         """Write an entry of the event log, as the health monitor does."""
+        when = at or f"2026-01-31T03:00:{(self._count + 1) % 60:02}.000+00:00"
+        return self._log([self._entry(kind, sentence, severity, when)])[0]
+
+    def log_many(self, kind: str, sentences: list[str]) -> list[Entry]:
+        """Write many entries of one moment at once."""
+        at = "2026-01-31T03:00:00.000+00:00"
+        return self._log([self._entry(kind, sentence, "info", at) for sentence in sentences])
+
+    def _entry(self, kind: str, sentence: str, severity: str, at: str) -> Entry:
         self._count += 1
-        when = at or f"2026-01-31T03:00:{self._count % 60:02}.000+00:00"
-        entry = Entry(when, 1_000_000 + self._count, "mse1", kind, severity, sentence, 1, 3)
-        append(self.state / "events.jsonl", json.dumps(_plain(entry)).encode() + b"\n")
-        return entry
+        return Entry(at, 1_000_000 + self._count, "mse1", kind, severity, sentence, 1, 3)
+
+    def _log(self, entries: list[Entry]) -> list[Entry]:
+        data = b"".join(msgspec.json.encode(entry) + b"\n" for entry in entries)
+        append(self.state / "events.jsonl", data)
+        return entries
 
     @contextlib.contextmanager
     def monitor(
@@ -229,7 +241,9 @@ class Stream:
     def next(self) -> tuple[str, Any, str]:
         """The next message: its event, its data, its id. Raises StopIteration at the end."""
         event, data, name = "", "", ""
+        deadline = time.monotonic() + 20.0  # beats come all the time
         for line in self._lines:
+            assert time.monotonic() < deadline, "nothing but beats for 20 s"
             if line == ": beat":
                 self.beats += 1
             key, _, value = line.partition(": ")
@@ -258,7 +272,7 @@ class Process:
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
-        self.log = machine.root / "api.log"
+        self.log = machine.root / f"api-{len(list(machine.root.glob('api-*')))}.log"
         command = [sys.executable, "-m", "openmse.api", "--config", str(machine.config)]
         with self.log.open("ab") as log:
             self.popen = subprocess.Popen(
@@ -300,10 +314,6 @@ def until(condition: Any, what: str, within_s: float = 15.0) -> None:
 def basic(user: str, password: str) -> str:
     """The header of these credentials."""
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
-
-
-def _plain(entry: Entry) -> dict[str, Any]:
-    return {name: getattr(entry, name) for name in entry.__struct_fields__}
 
 
 @contextlib.contextmanager

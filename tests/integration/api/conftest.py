@@ -26,3 +26,14 @@ def served(machine: Machine) -> Iterator[Served]:
     with machine.monitor(), machine.serve() as found:
         found.until_up()
         yield found
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Served]:
+    """The same for all tests of a module that leave no trace."""
+    with tempfile.TemporaryDirectory(prefix="omse-", dir="/tmp") as name:
+        Path(name).chmod(0o755)
+        machine = Machine(Path(name))
+        with machine.monitor(), machine.serve() as found:
+            found.until_up()
+            yield found

@@ -44,12 +44,12 @@ def test_a_refusal_of_the_core_is_its_own_sentence(served: Served) -> None:
     ],
 )
 def test_impossible_settings_change_nothing(
-    served: Served, body: dict[str, Any], words: str
+    shared: Served, body: dict[str, Any], words: str
 ) -> None:
-    before = served.ok("GET", "/v1/ha/settings")
-    error = served.refused("PATCH", "/v1/ha/settings", 400, "MSE-USE-001", json=body)
+    before = shared.ok("GET", "/v1/ha/settings")
+    error = shared.refused("PATCH", "/v1/ha/settings", 400, "MSE-USE-001", json=body)
     assert words in error["sentence"]
-    assert served.ok("GET", "/v1/ha/settings") == before
+    assert shared.ok("GET", "/v1/ha/settings") == before
 
 
 @pytest.mark.parametrize(
@@ -67,15 +67,15 @@ def test_impossible_settings_change_nothing(
     ],
 )
 def test_wrong_fields_are_named(
-    served: Served, method: str, path: str, body: dict[str, Any], field: str
+    shared: Served, method: str, path: str, body: dict[str, Any], field: str
 ) -> None:
-    error = served.refused(method, path, 422, "MSE-API-015", json=body)
+    error = shared.refused(method, path, 422, "MSE-API-015", json=body)
     assert [fault["field"] for fault in error["fields"]] == [field]
 
 
-def test_a_secret_in_a_wrong_body_is_not_told_back(served: Served) -> None:
+def test_a_secret_in_a_wrong_body_is_not_told_back(shared: Served) -> None:
     body = {"peer": "10.10.10.12", "password": ["very secret word"]}
-    found = served.ask("POST", "/v1/ha/pair", json=body)
+    found = shared.ask("POST", "/v1/ha/pair", json=body)
     assert found.status_code == 422
     assert "very secret word" not in found.text
 
@@ -100,9 +100,9 @@ def test_a_takeover_wants_the_name_typed(machine: Machine) -> None:
     ],
 )
 def test_what_interrupts_wants_the_name_typed(
-    served: Served, method: str, path: str, body: dict[str, Any] | None
+    shared: Served, method: str, path: str, body: dict[str, Any] | None
 ) -> None:
-    error = served.refused(method, path, 400, "MSE-USE-001", json=body)
+    error = shared.refused(method, path, 400, "MSE-USE-001", json=body)
     assert "nothing was changed" in error["sentence"]
 
 
@@ -270,9 +270,9 @@ def test_a_secondary_waits_with_a_password(machine: Machine) -> None:
         served.refused("PUT", path, 409, "MSE-CMD-001", json={"password": "pairing secret 1"})
 
 
-def test_a_primary_waits_for_nobody(served: Served) -> None:
+def test_a_primary_waits_for_nobody(shared: Served) -> None:
     body = {"password": "pairing secret 1"}
-    served.refused("PUT", "/v1/node/pairing-password", 400, "MSE-USE-001", json=body)
+    shared.refused("PUT", "/v1/node/pairing-password", 400, "MSE-USE-001", json=body)
 
 
 def test_operations_survive_a_restart(machine: Machine) -> None:
@@ -284,16 +284,16 @@ def test_operations_survive_a_restart(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize("name", ["x", "20260131T030000-00000000", "..%2Fusers"])
-def test_an_unknown_operation(served: Served, name: str) -> None:
-    served.refused("GET", f"/v1/operations/{name}", 404, "MSE-API-010")
+def test_an_unknown_operation(shared: Served, name: str) -> None:
+    shared.refused("GET", f"/v1/operations/{name}", 404, "MSE-API-010")
 
 
-def test_many_at_once_are_all_answered(served: Served) -> None:
+def test_many_at_once_are_all_answered(shared: Served) -> None:
     """The health monitor accepts few connections: the API queues, and refuses beyond a bound."""
     from concurrent.futures import ThreadPoolExecutor
 
     began = time.monotonic()
-    with served.client() as client, ThreadPoolExecutor(12) as pool:
+    with shared.client() as client, ThreadPoolExecutor(12) as pool:
 
         def ask(_: int) -> httpx.Response:
             return client.get("/v1/status")

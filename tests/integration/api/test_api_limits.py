@@ -49,26 +49,26 @@ def drained(connection: ssl.SSLSocket) -> bytes:
         b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 40_000 + b"\r\n\r\n",
     ],
 )
-def test_garbage_is_refused_and_the_next_is_served(served: Served, garbage: bytes) -> None:
-    answer = exchange(served, garbage)
+def test_garbage_is_refused_and_the_next_is_served(shared: Served, garbage: bytes) -> None:
+    answer = exchange(shared, garbage)
     assert answer.startswith(b"HTTP/1.1 400"), answer[:200]
-    assert served.ok("GET", "/v1/me")["name"] == "admin"
+    assert shared.ok("GET", "/v1/me")["name"] == "admin"
 
 
-def test_what_is_no_tls_is_closed(served: Served) -> None:
-    with socket.create_connection(("127.0.0.1", served.port), timeout=10) as plain:
+def test_what_is_no_tls_is_closed(shared: Served) -> None:
+    with socket.create_connection(("127.0.0.1", shared.port), timeout=10) as plain:
         plain.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         with contextlib.suppress(ConnectionError):
             assert not plain.recv(65_536).startswith(b"HTTP")
-    assert served.ok("GET", "/v1/me")["name"] == "admin"
+    assert shared.ok("GET", "/v1/me")["name"] == "admin"
 
 
-def test_old_tls_is_refused(served: Served) -> None:
-    context = served.tls()
+def test_old_tls_is_refused(shared: Served) -> None:
+    context = shared.tls()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers("AES128-SHA:@SECLEVEL=0")
-    plain = socket.create_connection(("127.0.0.1", served.port), timeout=10)
+    plain = socket.create_connection(("127.0.0.1", shared.port), timeout=10)
     with plain, pytest.raises((ssl.SSLError, ConnectionError)):
         context.wrap_socket(plain)
 
@@ -88,40 +88,40 @@ def test_old_tls_is_refused(served: Served) -> None:
     ],
 )
 def test_bodies_that_are_none(
-    served: Served, body: bytes, kind: str, status: int, code: str
+    shared: Served, body: bytes, kind: str, status: int, code: str
 ) -> None:
     headers = {"Content-Type": kind}
     path = "/v1/ha/maintenance"
-    served.refused("POST", path, status, code, content=body, headers=headers)
-    assert served.ok("GET", "/v1/ha/settings")["is_maintenance"] is False
+    shared.refused("POST", path, status, code, content=body, headers=headers)
+    assert shared.ok("GET", "/v1/ha/settings")["is_maintenance"] is False
 
 
-def test_a_body_without_an_announced_length_is_bounded(served: Served) -> None:
+def test_a_body_without_an_announced_length_is_bounded(shared: Served) -> None:
     part = f"{edge.MAX_BODY_BYTES + 1:x}\r\n".encode() + b"x" * (edge.MAX_BODY_BYTES + 1) + b"\r\n"
     request = f"POST /v1/ha/failback HTTP/1.1\r\n{HEAD}Transfer-Encoding: chunked\r\n\r\n"
-    answer = exchange(served, request.encode() + part)
+    answer = exchange(shared, request.encode() + part)
     assert answer.startswith(b"HTTP/1.1 413")
 
 
-def test_a_body_that_does_not_come(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_body_that_does_not_come(shared: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(edge, "BODY_WITHIN_S", 0.2)
     request = f"POST /v1/ha/failback HTTP/1.1\r\n{HEAD}Content-Length: 10\r\n\r\n{{"
-    answer = exchange(served, request.encode())
+    answer = exchange(shared, request.encode())
     assert answer.startswith(b"HTTP/1.1 408")
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "MSE-API-013"
 
 
 @pytest.mark.parametrize("begin", [b"", b"GET /v1/me HTTP/1.1\r\nHost"])
 def test_a_head_that_does_not_come(
-    served: Served, monkeypatch: pytest.MonkeyPatch, begin: bytes
+    shared: Served, monkeypatch: pytest.MonkeyPatch, begin: bytes
 ) -> None:
     monkeypatch.setattr(server, "REQUEST_WITHIN_S", 0.2)
-    assert exchange(served, begin) == b""
+    assert exchange(shared, begin) == b""
 
 
-def test_a_second_head_that_does_not_come(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_head_that_does_not_come(shared: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "REQUEST_WITHIN_S", 0.3)
-    with connected(served) as connection:
+    with connected(shared) as connection:
         connection.sendall(f"GET /v1/hello HTTP/1.1\r\n{HEAD}\r\n".encode())
         assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
         connection.sendall(b"GET /v1/hel")
@@ -154,6 +154,6 @@ def test_connections_of_one_address_are_bounded(served: Served) -> None:
     ],
 )
 def test_paths_and_methods_that_are_none(
-    served: Served, method: str, path: str, status: int, code: str
+    shared: Served, method: str, path: str, status: int, code: str
 ) -> None:
-    served.refused(method, path, status, code)
+    shared.refused(method, path, status, code)

@@ -75,10 +75,10 @@ def test_the_last_administrator_stays(served: Served) -> None:
     ],
 )
 def test_users_that_cannot_be(
-    served: Served, name: str, body: dict[str, str], status: int, code: str
+    shared: Served, name: str, body: dict[str, str], status: int, code: str
 ) -> None:
-    served.refused("PUT", f"/v1/users/{name}", status, code, json=body)
-    assert len(served.ok("GET", "/v1/users")["users"]) == 1
+    shared.refused("PUT", f"/v1/users/{name}", status, code, json=body)
+    assert len(shared.ok("GET", "/v1/users")["users"]) == 1
 
 
 def test_a_command_beside_it_is_heard_at_once(served: Served) -> None:
@@ -253,7 +253,7 @@ def test_a_claim_survives_a_restart(machine: Machine) -> None:
         ({"force": 1}, "force"),
     ],
 )
-def test_claims_that_cannot_be(served: Served, change: dict[str, object], field: str) -> None:
+def test_claims_that_cannot_be(shared: Served, change: dict[str, object], field: str) -> None:
     body = {**CLAIM, **change}
-    error = served.refused("POST", "/v1/console/claim", 422, "MSE-API-015", json=body)
+    error = shared.refused("POST", "/v1/console/claim", 422, "MSE-API-015", json=body)
     assert [fault["field"] for fault in error["fields"]] == [field]

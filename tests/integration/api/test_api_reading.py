@@ -24,23 +24,23 @@ READABLE = (
 LIVE = ("/v1/status", "/v1/ha/settings", "/v1/ha/takeover")
 
 
-def test_anybody_may_know_what_answers_here(served: Served) -> None:
-    told = served.ok("GET", "/v1/hello", auth=None)
+def test_anybody_may_know_what_answers_here(shared: Served) -> None:
+    told = shared.ok("GET", "/v1/hello", auth=None)
     assert told == {
         "product": "OpenMSE",
         "api": 1,
-        "fingerprint": fingerprint(served.machine.places.certificate),
+        "fingerprint": fingerprint(shared.machine.places.certificate),
     }
     assert len(told["fingerprint"]) == 95
 
 
 @pytest.mark.parametrize("path", [*READABLE, *LIVE, "/v1/stream", "/v1/users", "/v1/audit"])
-def test_nothing_else_is_told_to_strangers(served: Served, path: str) -> None:
-    served.refused("GET", path, 401, "MSE-API-002", auth=None)
+def test_nothing_else_is_told_to_strangers(shared: Served, path: str) -> None:
+    shared.refused("GET", path, 401, "MSE-API-002", auth=None)
 
 
-def test_the_status_is_the_snapshot_as_it_is(served: Served) -> None:
-    told = served.ok("GET", "/v1/status")
+def test_the_status_is_the_snapshot_as_it_is(shared: Served) -> None:
+    told = shared.ok("GET", "/v1/status")
     assert (told["node"], told["state"], told["register"]["owner"]) == (
         "mse1",
         "PRIMARY_ALONE",
@@ -49,8 +49,8 @@ def test_the_status_is_the_snapshot_as_it_is(served: Served) -> None:
     assert told["pids"] == {"health-monitor": 17, "postgres": None}
 
 
-def test_who_this_machine_is(served: Served) -> None:
-    told = served.ok("GET", "/v1/info")
+def test_who_this_machine_is(shared: Served) -> None:
+    told = shared.ok("GET", "/v1/info")
     assert told["node"] == "mse1"
     assert told["role"] == "primary"
     assert told["udi"] == f"OPENMSE:V01:{told['hostname']}_{told['udi'].rpartition('_')[2]}"
@@ -71,15 +71,15 @@ def test_the_identity_of_a_machine_stays(machine: Machine) -> None:
     assert found[0] == found[1]
 
 
-def test_a_summary_has_what_a_list_shows(served: Served) -> None:
-    told = served.ok("GET", "/v1/summary")
+def test_a_summary_has_what_a_list_shows(shared: Served) -> None:
+    told = shared.ok("GET", "/v1/summary")
     assert (told["owner"], told["mode"], told["epoch"]) == ("mse1", "ALONE", 3)
     assert told["error"] is None
     assert told["admits_clients"] is True
 
 
-def test_settings_in_seconds(served: Served) -> None:
-    told = served.ok("GET", "/v1/ha/settings")
+def test_settings_in_seconds(shared: Served) -> None:
+    told = shared.ok("GET", "/v1/ha/settings")
     assert (told["failover_wait_s"], told["lease_s"], told["is_maintenance"]) == (5.0, 4.75, False)
 
 
@@ -92,15 +92,15 @@ def test_the_loss_is_shown_before_a_takeover(machine: Machine) -> None:
     assert told["confirm"] == "mse2"
 
 
-def test_the_doctor_finds_that_it_is_not_paired(served: Served) -> None:
-    told = served.ok("GET", "/v1/doctor")
+def test_the_doctor_finds_that_it_is_not_paired(shared: Served) -> None:
+    told = shared.ok("GET", "/v1/doctor")
     assert "unpaired" in [found["code"] for found in told["findings"]]
 
 
-def test_metrics_are_figures_that_prometheus_reads(served: Served) -> None:
+def test_metrics_are_figures_that_prometheus_reads(shared: Served) -> None:
     from prometheus_client.parser import text_string_to_metric_families
 
-    text = served.ask("GET", "/metrics").text
+    text = shared.ask("GET", "/metrics").text
     figures = {
         (sample.name, *sorted(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)
@@ -134,12 +134,12 @@ def test_events_are_filtered_and_paged(served: Served) -> None:
 
 
 @pytest.mark.parametrize("query", ["since=yesterday", "before=x", "after=1-", "until=9999999999d"])
-def test_a_wrong_query_is_told(served: Served, query: str) -> None:
-    served.refused("GET", f"/v1/events?{query}", 400, "MSE-USE-001")
+def test_a_wrong_query_is_told(shared: Served, query: str) -> None:
+    shared.refused("GET", f"/v1/events?{query}", 400, "MSE-USE-001")
 
 
-def test_wrong_fields_of_a_query_are_named(served: Served) -> None:
-    error = served.refused("GET", "/v1/events?limit=0&severity=loud", 422, "MSE-API-015")
+def test_wrong_fields_of_a_query_are_named(shared: Served) -> None:
+    error = shared.refused("GET", "/v1/events?limit=0&severity=loud", 422, "MSE-API-015")
     assert sorted(fault["field"] for fault in error["fields"]) == ["limit", "severity"]
 
 
@@ -164,26 +164,26 @@ def test_with_the_health_monitor_down(machine: Machine) -> None:
             assert served.ok("GET", "/v1/status")["node"] == "mse1"
 
 
-def test_every_answer_has_the_headers_that_protect(served: Served) -> None:
+def test_every_answer_has_the_headers_that_protect(shared: Served) -> None:
     for path in ("/v1/hello", "/v1/info", "/nothing", "/openapi.json"):
-        headers = served.ask("GET", path).headers
+        headers = shared.ask("GET", path).headers
         assert headers["cache-control"] == "no-store"
         assert headers["x-content-type-options"] == "nosniff"
         assert "default-src 'none'" in headers["content-security-policy"]
         assert "server" not in headers
 
 
-def test_another_certificate_is_not_trusted(served: Served) -> None:
+def test_another_certificate_is_not_trusted(shared: Served) -> None:
     with httpx.Client() as client, pytest.raises(httpx.ConnectError):
-        client.get(f"{served.url}/v1/hello")
+        client.get(f"{shared.url}/v1/hello")
 
 
-def test_the_pages_of_others_are_refused(served: Served) -> None:
+def test_the_pages_of_others_are_refused(shared: Served) -> None:
     for headers in (
         {"Origin": "https://elsewhere.example"},
         {"Sec-Fetch-Site": "cross-site"},
         {"Origin": "null"},
     ):
-        served.refused("POST", "/v1/ha/failback", 403, "MSE-API-006", headers=headers, json={})
-    own = {"Origin": served.url, "Sec-Fetch-Site": "same-origin"}
-    assert served.ask("GET", "/v1/me", headers=own).status_code == 200
+        shared.refused("POST", "/v1/ha/failback", 403, "MSE-API-006", headers=headers, json={})
+    own = {"Origin": shared.url, "Sec-Fetch-Site": "same-origin"}
+    assert shared.ask("GET", "/v1/me", headers=own).status_code == 200

@@ -36,9 +36,7 @@ def test_what_happens_is_told(served: Served) -> None:
         served.ok("POST", "/v1/ha/maintenance", json={"is_on": True})
         told = [stream.until("operation") for _ in range(2)]
         assert [one["state"] for one in told] == ["running", "done"]
-        kinds: list[str] = []
-        while "maintenance" not in kinds:
-            kinds = [alarm["kind"] for alarm in stream.until("summary")["alarms"]]
+        assert stream.until("summary")["epoch"] > first["epoch"]
 
 
 def test_a_summary_is_sent_when_something_changes_only(served: Served) -> None:
@@ -83,8 +81,7 @@ def test_a_reader_that_comes_back_misses_nothing(served: Served) -> None:
 def test_what_cannot_be_sent_again_is_told(served: Served) -> None:
     with served.stream(headers={"Last-Event-ID": "something else"}) as stream:
         assert "missed" in stream.until("gap")["reason"]
-    for number in range(1003):
-        served.machine.log("tick", f"Tick {number}.", at="2026-01-31T03:00:00.000+00:00")
+    served.machine.log_many("tick", [f"Tick {number}." for number in range(1003)])
     first = served.ok("GET", "/v1/events?limit=1000&text=Tick")["events"]
     oldest = served.ok("GET", f"/v1/events?before={first[0]['cursor']}")["events"][0]["cursor"]
     with served.stream(headers={"Last-Event-ID": oldest}) as stream:
@@ -153,8 +150,7 @@ def test_a_reader_that_reads_nothing_is_dropped(
         request = f"GET /v1/stream HTTP/1.1\r\nHost: x\r\nAuthorization: {basic(*ADMIN)}\r\n\r\n"
         connection.sendall(request.encode())
         until(lambda: hub.readers == 1, "it has joined")
-        for number in range(1500):
-            served.machine.log("flood", f"{number} " + "x" * 2000, at="2026-01-31T03:00:00Z")
+        served.machine.log_many("flood", [f"{number} " + "x" * 2000 for number in range(1500)])
         until(lambda: hub.readers == 0, "it is dropped", 30)
     assert served.ok("GET", "/v1/me")["name"] == "admin"
 

@@ -1,0 +1,208 @@
+"""The management API of both nodes of a pair, asked over the network from the third machine."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from operating import NODES, Site, site
+
+from openmse import ports
+from openmse.lab.programs import PYTHON
+
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(240)]
+
+PASSWORD = "correct horse battery"
+HOSTS = {"mse1": "10.10.10.11", "mse2": "10.10.10.12"}
+FROM = "witness"
+ASK = """
+import json, ssl, sys, httpx
+todo = json.loads(sys.stdin.readline())
+tls = ssl.create_default_context(cadata=todo["certificate"])
+who = ("admin", todo["password"])
+with httpx.Client(base_url=todo["url"], verify=tls, auth=who, timeout=90) as client:
+    found = client.request(todo["method"], todo["path"], json=todo["body"])
+    body = found.json() if found.content else None
+    print(json.dumps({"status": found.status_code, "body": body}))
+"""
+LISTEN = """
+import json, ssl, sys, httpx
+todo = json.loads(sys.stdin.readline())
+tls = ssl.create_default_context(cadata=todo["certificate"])
+who = ("admin", todo["password"])
+with httpx.Client(base_url=todo["url"], verify=tls, auth=who, timeout=5) as client:
+    with client.stream("GET", "/v1/stream?view=summary") as stream:
+        event = ""
+        for line in stream.iter_lines():
+            key, _, value = line.partition(": ")
+            if key == "event":
+                event = value
+            elif key == "data":
+                print(json.dumps({"event": event, "data": json.loads(value)}), flush=True)
+"""
+
+
+class Console:
+    """A console as the nodes see it: a program on the third machine."""
+
+    def __init__(self, at: Site) -> None:
+        self.at = at
+        self.processes: dict[str, subprocess.Popen[Any]] = {}
+
+    def start(self, node: str) -> None:
+        """Start the admin process of a node, and wait until it answers."""
+        log = self.at.lab.path_in(node, "/var/log/console/admin.log").open("ab")
+        with log:
+            self.processes[node] = self.at.lab.popen(
+                node, ["mse", "admin", "run"], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        listens = f"bash -c '</dev/tcp/{HOSTS[node]}/{ports.MANAGEMENT}'"
+        self.at.until(
+            lambda: self.at.run(FROM, "sh", "-c", listens).returncode == 0, f"{node} listens"
+        )
+
+    def stop(self, node: str) -> int:
+        """End it; its exit status."""
+        process = self.processes.pop(node)
+        process.terminate()
+        return process.wait(20)
+
+    def todo(self, node: str) -> dict[str, Any]:
+        """What a program needs to reach a node: the certificate is pinned."""
+        pem = self.at.lab.path_in(node, "/var/lib/openmse/management/tls.crt").read_text()
+        url = f"https://{HOSTS[node]}:{ports.MANAGEMENT}"
+        return {"url": url, "certificate": pem, "password": PASSWORD}
+
+    def ask(self, node: str, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """One request over the network: the status and the body."""
+        todo = {**self.todo(node), "method": method, "path": path, "body": body}
+        done = self.at.run(FROM, PYTHON, "-c", ASK, typed=json.dumps(todo), timeout_s=100)
+        assert done.returncode == 0, done.stderr + self.at.story()
+        told = json.loads(done.stdout)
+        return told["status"], told["body"]
+
+    def ok(self, node: str, method: str, path: str, body: Any = None) -> Any:
+        """One that has to succeed."""
+        status, told = self.ask(node, method, path, body)
+        assert status == 200, f"{path}: {status} {told}\n{self.at.story()}"
+        return told
+
+    @contextmanager
+    def stream(self, node: str) -> Iterator[list[dict[str, Any]]]:
+        """What the stream of a node told, complete once the context has ended."""
+        told: list[dict[str, Any]] = []
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        process = self.at.lab.popen(FROM, [PYTHON, "-c", LISTEN], **pipes)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with process:
+            process.stdin.write(json.dumps(self.todo(node)) + "\n")
+            process.stdin.flush()
+            told.append(json.loads(process.stdout.readline()))
+            try:
+                yield told
+            finally:
+                process.terminate()
+                told += [json.loads(line) for line in process.stdout if line.endswith("}\n")]
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Console]:
+    """A pair with a witness, failover wait 2 s, and the admin process on both nodes."""
+    with site() as built:
+        console = Console(built)
+        for node in NODES:
+            words = ("admin", "password", "--password-file", "-")
+            built.ok(node, *words, typed=f"{PASSWORD}\n")
+            console.start(node)
+        yield console
+        for node in tuple(console.processes):
+            assert console.stop(node) == 0, "it ends calmly"
+
+
+@pytest.fixture
+def console(shared: Console) -> Console:
+    """The same, in SYNC and owned by mse1, with both admin processes."""
+    shared.at.mended()
+    for node in NODES:
+        if node not in shared.processes:
+            shared.start(node)
+    if shared.at.owner() != "mse1":
+        shared.at.ok("mse1", "ha", "failback")
+        shared.at.until_sync()
+    return shared
+
+
+def test_switchover_and_failback_over_the_network(console: Console) -> None:
+    at = console.at
+    assert console.ok("mse1", "GET", "/v1/info")["role"] == "primary"
+    with at.load(), console.stream("mse2") as told:
+        done = console.ok("mse1", "POST", "/v1/ha/switchover?wait_s=60", {"to": "mse2"})
+        assert (done["state"], done["by"]) == ("done", "user admin")
+        assert done["from_address"] == "10.10.10.13"
+        assert done["steps"], "what the machine did, step by step"
+        at.until_owner("mse2")
+        at.until_sync()
+        back = console.ok("mse2", "POST", "/v1/ha/failback?wait_s=60", {})
+        assert back["state"] == "done"
+        at.until_owner("mse1")
+        at.until_sync()
+    states = [one["data"]["state"] for one in told if one["event"] == "summary"]
+    assert states[0] == "SECONDARY_ACTIVE"
+    assert "FAILOVER_ACTIVE" in states
+    owners = [one["data"]["owner"] for one in told if one["event"] == "summary"]
+    assert ("mse2" in owners, owners[-1]) == (True, "mse1")
+    assert [o["data"]["kind"] for o in told if o["event"] == "operation"][:1] == ["failback"]
+    assert {one["event"] for one in told} >= {"monitor", "summary", "event", "operation"}
+    kept = console.ok("mse1", "GET", f"/v1/operations/{done['id']}")
+    assert kept == done
+
+
+def test_a_dead_health_monitor_is_told_and_the_api_stays(console: Console) -> None:
+    at = console.at
+    at.lab.power_off("mse1")
+    at.until_owner("mse2")
+    told = console.ok("mse2", "GET", "/v1/summary")
+    assert (told["owner"], told["is_peer_heard"]) == ("mse2", False)
+    preview = console.ok("mse2", "GET", "/v1/ha/takeover")
+    assert preview["is_owner"]
+    status, refused = console.ask("mse2", "POST", "/v1/ha/switchover", {})
+    assert (status, refused["error"]["code"]) == (409, "MSE-CMD-001")
+    console.processes.pop("mse1").wait(20)
+    at.lab.power_on("mse1")
+    at.until_sync(60)
+    console.start("mse1")
+    assert console.ok("mse1", "GET", "/v1/status")["node"] == "mse1"
+
+
+def test_a_planned_stop_through_the_api(console: Console) -> None:
+    at = console.at
+    body = {"handover": True, "confirm": "mse1"}
+    done = console.ok("mse1", "POST", "/v1/node/stop?wait_s=60", body)
+    assert done["state"] == "done", done
+    at.until_owner("mse2")
+
+    def is_down() -> bool:
+        return console.ok("mse1", "GET", "/v1/summary")["is_monitor_up"] is False
+
+    at.until(is_down, "the API of mse1 says that its health monitor is down")
+    status, told = console.ask("mse1", "GET", "/v1/status")
+    assert (status, told["error"]["code"]) == (503, "MSE-CTL-002")
+    at.start("mse1")
+    at.until_sync(60)
+
+
+def test_the_pair_does_not_notice_the_api(console: Console) -> None:
+    at = console.at
+    before = at.register()
+    with at.load():
+        for node in NODES:
+            process = console.processes.pop(node)
+            process.kill()
+            process.wait(20)
+        for node in NODES:
+            console.start(node)
+    assert at.register() == before
+    assert console.ok("mse2", "GET", "/v1/summary")["state"] == "SECONDARY_ACTIVE"
