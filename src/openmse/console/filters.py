@@ -53,6 +53,11 @@ def duration(seconds: float | None) -> str:
     return NONE
 
 
+def number(value: Any) -> Any:
+    """A number without needless zeros; anything else, such as what a person typed, as it is."""
+    return f"{value:g}" if isinstance(value, float) else value
+
+
 def dash(value: Any) -> Any:
     """The value, or a dash where there is none."""
     return NONE if value is None or value == "" else value
@@ -74,5 +79,6 @@ def all_filters(language: str, gettext: Callable[[str], str]) -> dict[str, Calla
         "size": size,
         "duration": duration,
         "dash": dash,
+        "number": number,
         "word": word,
     }
