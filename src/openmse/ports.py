@@ -1,7 +1,7 @@
 """The one table of default ports: what listens where, and for whom.
 
-``docs/ports.md`` is written from it. Every number can be changed in the configuration file, where
-it must then be changed on both nodes alike. Nothing is imported here but the typing of a table.
+``docs/ports.md`` is written from it. Every number can be changed in a configuration file, those of
+a node on both nodes alike. Nothing is imported here but the typing of a table.
 """
 
 from typing import NamedTuple
@@ -15,6 +15,8 @@ class Port(NamedTuple):
     listener: str
     setting: str
     purpose: str
+    file: str = "openmse.toml"
+    """The configuration file with that setting."""
 
 
 NODE_TLS = 8461
@@ -68,6 +70,7 @@ TABLE = (
         "node",
         "management.port",
         "The management API of a node (HTTPS), for the console and for programs.",
+        "management.toml",
     ),
     Port(
         CONSOLE,
@@ -75,6 +78,7 @@ TABLE = (
         "console",
         "console.port",
         "The web console (HTTPS), for people and for programs.",
+        "console.toml",
     ),
     Port(
         POSTGRESQL,
@@ -93,11 +97,12 @@ def as_markdown() -> str:
         "",
         "Written from `src/openmse/ports.py`; do not edit by hand.",
         "",
-        "| port | transport | listens on | setting | for |",
-        "|---|---|---|---|---|",
+        "| port | transport | listens on | setting | file | for |",
+        "|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {number} | {transport} | {listener} | `{setting}` | {purpose} |"
-        for number, transport, listener, setting, purpose in TABLE
+        f"| {port.number} | {port.transport} | {port.listener} | `{port.setting}` | {port.file} "
+        f"| {port.purpose} |"
+        for port in TABLE
     ]
     return "\n".join(lines) + "\n"

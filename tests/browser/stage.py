@@ -36,6 +36,7 @@ class ConsoleProcess:
             f'[console]\nname = "console"\naddress = "127.0.0.1"\nurl = "{self.url}"\n'
             f'[witness]\naddress = "10.10.10.13"\n[paths]\nstate_dir = "{root}/state"\n'
         )
+        self.link = ""
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -80,6 +81,7 @@ class ConsoleProcess:
         """Use the set-up link that the first start printed."""
         found = re.search(r"https://\S+(/setup/\S+)", self.text())
         assert found, self.text()
+        self.link = found[1]
         form = {"name": ADMIN, "password": SECRET, "password_again": SECRET}
         with self.client() as client:
             assert client.post(found[1], data=form).status_code == 303

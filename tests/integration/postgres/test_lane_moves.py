@@ -14,6 +14,7 @@ from openmse.node.drivers.postgres.sidecar import Sidecar
 
 TAKEN = Lineage(0, 2, "mse2")
 BACK = Lineage(0, 3, "mse1")
+LAST = Lineage(0, 4, "mse2")
 
 
 def is_serving(view: DbView) -> bool:
@@ -91,6 +92,71 @@ async def test_takeover_then_the_old_owner_is_rewound(pair: Pair) -> None:
     summary = json.loads((kept / "summary.json").read_text())
     assert summary["segments"]
     assert "Heap" in summary["records"]
+
+
+async def hand_over(old: Node, new: Node, lineage: Lineage, parent: Lineage) -> int:
+    """A planned change of owner without the health monitor's checkpoint; the fork's LSN."""
+    old.want(role=DbRole.DOWN, stop=Stop.FAST)
+    await old.until(lambda v: v.process is DbProcess.DOWN)
+    end = old.view.end_lsn
+    await new.until(lambda v: v.end_lsn >= end)
+    new.want(role=DbRole.STANDBY, lineage=parent, names=True, receiver=False)
+    await new.until(lambda v: v.receiver is Receiver.CUT)
+    fork = new.view.end_lsn
+    new.want(role=DbRole.PRIMARY, lineage=lineage, parent_lineage=parent, names=True)
+    old.want(role=DbRole.STANDBY, lineage=lineage, parent_lineage=parent, fork_lsn=fork, names=True)
+    await new.until(is_serving)
+    await old.until(lambda v: v.receiver is Receiver.STREAMING)
+    return fork
+
+
+async def test_a_tail_is_found_although_the_last_checkpoint_is_of_an_older_timeline(
+    pair: Pair,
+) -> None:
+    """After a promotion the control file's checkpoint is of the old timeline for minutes: the end
+    of our history was read there, before the fork, and the rejoin streamed for ever in vain (seen
+    in the bench: switched over and back, frozen 40 s later)."""
+    one, two = await pair.in_sync()
+    await one.sql("create table t (x int)")
+    await hand_over(one, two, TAKEN, FIRST)
+    await two.sql("insert into t values (1)")
+    # A large database's checkpoint takes minutes; this one is given none.
+    pid_of = "select pid from pg_stat_activity where backend_type = 'checkpointer'"
+    checkpointer = int(str((await one.sql(pid_of))[0][0]))
+    os.kill(checkpointer, signal.SIGSTOP)
+    await hand_over(two, one, BACK, TAKEN)
+    await one.sql("insert into t values (2)")
+    two.want(role=DbRole.STANDBY, lineage=BACK, parent_lineage=TAKEN, names=True, receiver=False)
+    await two.until(lambda v: v.receiver is Receiver.CUT)
+    connection = await one.connect()
+    await connection.execute("set synchronous_commit = local")
+    await connection.execute("insert into t values (3)")  # unacknowledged, and only here
+    await connection.close()
+    fork = two.view.end_lsn
+    two.want(role=DbRole.PRIMARY, lineage=LAST, parent_lineage=BACK)
+    await two.until(is_serving)
+    os.kill(one.postmaster(), signal.SIGKILL)
+    os.kill(checkpointer, signal.SIGKILL)
+    one.want(role=DbRole.DOWN)
+    await one.until(lambda v: v.process is DbProcess.DOWN)
+    wanted = {
+        "role": DbRole.STANDBY,
+        "lineage": LAST,
+        "parent_lineage": BACK,
+        "fork_lsn": fork,
+        "names": True,
+    }
+    one.want(**wanted)
+    await one.until(lambda v: v.rung_needed is Rung.REWIND)
+    one.want(**wanted, rung=Rung.REWIND)
+    await one.until(lambda v: v.receiver is Receiver.STREAMING)
+    target = two.view.end_lsn
+    await one.until(lambda v: v.end_lsn >= target)
+    assert await one.sql("select x from t order by x") == [(1,), (2,)]
+    kept = sorted((one.settings.state_dir / "divergent").iterdir())[-1]
+    summary = json.loads((kept / "summary.json").read_text())
+    assert summary["segments"]
+    assert "Heap" in summary["records"], "what was removed is kept, from the right timeline"
 
 
 async def test_a_crashed_owner_with_nothing_of_its_own_just_follows(pair: Pair) -> None:

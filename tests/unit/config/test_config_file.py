@@ -198,6 +198,6 @@ def test_the_page_of_ports_is_written_from_the_table() -> None:
 
 def test_every_default_port_is_the_configurations() -> None:
     config = parse(GOOD, FILE)
-    for port in ports.TABLE:
+    for port in (port for port in ports.TABLE if port.file == "openmse.toml"):
         section, _, key = port.setting.partition(".")
         assert getattr(getattr(config, section), key) == port.number

@@ -179,7 +179,7 @@ class Instance:
             return await self.update_record(
                 **promoted(record, record.promoting_to, record.promoting_fork_lsn)
             )
-        newest = max(control.timeline, control.min_recovery_timeline)
+        newest = control.newest_timeline
         histories = await self.on_disk(
             lambda: [path.stem for path in (self.settings.data_dir / "pg_wal").glob("*.history")]
         )

@@ -12,9 +12,11 @@ WAL_IS_GONE = (
     "has already been removed",
     "is not in this server's history",
     "database system identifier differs between the primary and standby",
+    "before current recovery point",
 )
-"""A standby's last words before only a rebuild helps; the last one when its data directory is of
-another group, whose histories may have had the same names."""
+"""A standby's words when only a rebuild helps. The third: its data directory is of another group,
+whose histories may have had the same names. The last: it has replayed more than the history that it
+is to follow shares with it, and would ask in vain for ever."""
 CHUNK_BYTES_MAX = 1024 * 1024
 
 

@@ -35,6 +35,7 @@ from openmse.node.drivers.postgres.tools import (
     format_lsn,
     parse_lsn,
     parse_percent,
+    parse_switch,
     segment_name,
 )
 
@@ -90,16 +91,33 @@ async def find_wal_end(instance: Instance, facts: DiskFacts) -> int | None:
         return None
     if facts.is_clean:
         return facts.end_lsn
+    began = await instance.on_disk(lambda: _timeline_began(instance, control))
     result = await instance.run(
         "pg_waldump",
         "--quiet",
         f"--path={instance.settings.data_dir / 'pg_wal'}",
-        f"--timeline={control.timeline}",
-        f"--start={format_lsn(control.redo_lsn)}",
+        f"--timeline={control.newest_timeline}",
+        f"--start={format_lsn(max(control.redo_lsn, began))}",
         deadline_s=SOURCE_DEADLINE_S,
     )
     end = parse_wal_end(result.last_line)
     return None if end is None else max(end, facts.end_lsn)
+
+
+def _timeline_began(instance: Instance, control: ControlData) -> int:
+    """Where the newest timeline began; 0 for the first. Raises: DatabaseError."""
+    name = f"{control.newest_timeline:08X}.history"
+    try:
+        return parse_switch((instance.settings.data_dir / "pg_wal" / name).read_text())
+    except FileNotFoundError:
+        return 0
+    except (OSError, ValueError, LookupError) as error:
+        raise DatabaseError(
+            f"The history file {name} cannot be read ({error}), so nobody can tell where this "
+            "node's own history ends.",
+            "Check the disk; a rebuild from the peer replaces the directory.",
+            code="MSE-DB-034",
+        ) from error
 
 
 class Rejoin:
@@ -290,7 +308,8 @@ class Rejoin:
         if record.lineage == self._upstream.lineage:
             return
         is_child = record.lineage == self._upstream.parent_lineage
-        fork = self._upstream.fork_lsn if is_child else control.redo_lsn
+        began = await self._instance.on_disk(lambda: _timeline_began(self._instance, control))
+        fork = self._upstream.fork_lsn if is_child else max(control.redo_lsn, began)
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         target = self._settings.state_dir / "divergent" / stamp
         copied = await self._instance.on_disk(lambda: self._copy_tail(target, control, fork))
@@ -298,7 +317,7 @@ class Rejoin:
             "pg_waldump",
             "--stats=record",
             f"--path={self._settings.data_dir / 'pg_wal'}",
-            f"--timeline={control.timeline}",
+            f"--timeline={control.newest_timeline}",
             f"--start={format_lsn(fork)}",
             deadline_s=SOURCE_DEADLINE_S,
         )
@@ -307,7 +326,7 @@ class Rejoin:
             "followed": self._upstream.lineage,
             "fork_lsn": format_lsn(fork),
             "known_end_lsn": format_lsn(facts.end_lsn),
-            "timeline": control.timeline,
+            "timeline": control.newest_timeline,
             "segments": copied,
             "records": summary.stdout,
         }
@@ -317,8 +336,8 @@ class Rejoin:
     def _copy_tail(self, target: Path, control: ControlData, fork: int) -> list[str]:
         self._prune_tails(target.parent)
         wal = self._settings.data_dir / "pg_wal"
-        prefix = f"{control.timeline:08X}"
-        first = segment_name(control.timeline, fork, control.segment_bytes)
+        prefix = f"{control.newest_timeline:08X}"
+        first = segment_name(control.newest_timeline, fork, control.segment_bytes)
         names = sorted(
             path.name
             for path in wal.glob(f"{prefix}*")

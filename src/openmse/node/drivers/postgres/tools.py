@@ -311,6 +311,23 @@ class ControlData:
     segment_bytes: int
     has_checksums: bool
 
+    @property
+    def newest_timeline(self) -> int:
+        """The timeline on which this directory last wrote or replayed.
+
+        After a promotion the checkpoint's is the one before, until a checkpoint has ended: minutes.
+        Source: CreateEndOfRecoveryRecord, which notes the new one as the least to recover to.
+        """
+        return max(self.timeline, self.min_recovery_timeline)
+
+
+def parse_switch(history: str) -> int:
+    """Where a timeline began: the last line of its history file ("parent, LSN, reason"); 0 for
+    the first one, which has none."""
+    lines = [line.split() for line in history.splitlines() if line.strip()]
+    rows = [line for line in lines if not line[0].startswith("#")]
+    return parse_lsn(rows[-1][1]) if rows else 0
+
 
 def parse_control_data(text: str) -> ControlData:
     """Read the output of ``pg_controldata`` (C locale).

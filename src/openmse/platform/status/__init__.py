@@ -1,0 +1,1 @@
+"""What ``getserverinfo`` and ``gethainfo`` show: values, pure renderers, and live collectors."""
