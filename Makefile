@@ -8,11 +8,13 @@ SEEDS ?= 2000
 RUNS ?= 300
 SEED ?= 1
 
-.PHONY: help setup demo test test-quick check bench explore simulate campaign clean
+.PHONY: help setup assets demo test test-quick test-browser screenshots check bench explore simulate campaign clean
 
 help:
 	@echo "make demo      build a pair in a laboratory, kill machines under load, show that nothing was lost"
 	@echo "make test      every test (some need root; they say so and are skipped elsewhere)"
+	@echo "make test-browser  the console in a real Chromium (part of make test)"
+	@echo "make screenshots   pictures of every page of the console, for the documents"
 	@echo "make check     format, lint, types, imports"
 	@echo "make bench     the table of figures; appends and resumes (docs/lab.md)"
 	@echo "make explore   exhaust the protocol's states at small bounds"
@@ -21,15 +23,24 @@ help:
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml tools/setup
+$(STAMP): pyproject.toml tools/setup tools/assets/fetch tools/assets/package-lock.json tools/assets/vendor.sha256
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" tools/setup
 	@touch $(STAMP)
+
+assets:
+	@PYTHON="$(PYTHON)" tools/assets/fetch
 
 demo: setup
 	@$(BIN)/mse lab demo $(if $(QUICK),--quick,)
 
 test: setup
 	@$(BIN)/python -m pytest
+
+test-browser: setup
+	@$(BIN)/python -m pytest tests/browser
+
+screenshots: setup
+	@$(BIN)/python tests/browser/screenshots.py docs/images/console
 
 test-quick: setup
 	@$(BIN)/python -m pytest -m "not root and not slow"

@@ -1,0 +1,180 @@
+"""Backup and restore: one file with every row of the store, and the certificate of the pages.
+
+The format is the console's own (JSON lines), so that a backup of SQLite can be restored into
+PostgreSQL and the other way round.
+"""
+
+import base64
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import insert, select
+
+from openmse import __version__
+from openmse.console import certificate
+from openmse.console.errors import Conflict, ConsoleStoreError
+from openmse.console.settings import ConsoleSettings
+from openmse.console.store import schema
+from openmse.console.store.store import Store, now, open_store
+
+FORMAT = 1
+FILES = ("tls.crt", "tls.key")
+LEFT_OUT = {"sessions", "drafts"}
+"""What a restored console does without: people log in again."""
+
+
+def save(settings: ConsoleSettings, file: Path) -> str:
+    """Write a backup (mode 0600, all of it or nothing); a sentence about it."""
+    certificate.files(settings)
+    store = open_store(settings)
+    part = file.with_name(f"{file.name}.part")
+    count = 0
+    try:
+        descriptor = os.open(part, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+            for line in _lines(settings, store):
+                out.write(json.dumps(line, ensure_ascii=False) + "\n")
+                count += 1
+            out.flush()
+            os.fsync(out.fileno())
+        part.replace(file)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise ConsoleStoreError(
+            f"The backup {file} cannot be written: {error.strerror}."
+        ) from error
+    finally:
+        store.close()
+    return f"{count} entries are saved in {file}. It holds secrets: keep it as you keep passwords."
+
+
+def _lines(settings: ConsoleSettings, store: Store) -> Iterator[dict[str, Any]]:
+    yield {
+        "format": FORMAT,
+        "schema": schema.VERSION,
+        "version": __version__,
+        "saved_at": now(),
+    }
+    for name in FILES:
+        path = settings.state_dir / name
+        if path.exists():
+            yield {"file": name, "data": base64.b64encode(path.read_bytes()).decode()}
+    with store.read() as connection:
+        for table in schema.metadata.sorted_tables:
+            if table.name in LEFT_OUT:
+                continue
+            for row in connection.execute(select(table)):
+                values = {k: _plain(v) for k, v in row._mapping.items()}
+                yield {"table": table.name, "row": values}
+    yield {"end": True}
+
+
+def _plain(value: Any) -> Any:
+    return {"base64": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
+
+
+def restore(settings: ConsoleSettings, file: Path, *, is_replacing: bool) -> str:
+    """Put a backup back; nothing is changed unless the whole file can be used."""
+    lines = _read(file)
+    with not_running(settings):
+        aside = _make_room(settings, is_replacing=is_replacing)
+        settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        store = open_store(settings)
+        try:
+            rows = _put_rows(store, lines)
+        finally:
+            store.close()
+        for line in lines:
+            if "file" in line:
+                _put_file(settings.state_dir / str(line["file"]), base64.b64decode(line["data"]))
+    kept = f" What was there is kept as {aside}." if aside else ""
+    return f"{rows} rows are restored. Start the console; people log in again.{kept}"
+
+
+def _read(file: Path) -> list[dict[str, Any]]:
+    fault = f"{file} is not a whole backup of a console; nothing was changed."
+    try:
+        lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise ConsoleStoreError(fault, "Take another backup.") from error
+    is_whole = bool(lines) and all(isinstance(line, dict) for line in lines)
+    if not is_whole or lines[0].get("format") != FORMAT or lines[-1] != {"end": True}:
+        raise ConsoleStoreError(fault, "Take another backup.")
+    if int(lines[0].get("schema", 0)) > schema.VERSION:
+        raise ConsoleStoreError(
+            "The backup is of a newer console; nothing was changed.", "Install that version."
+        )
+    names = {table.name for table in schema.metadata.sorted_tables}
+    if any(line.get("file") not in (None, *FILES) for line in lines) or any(
+        line["table"] not in names for line in lines if "table" in line
+    ):
+        raise ConsoleStoreError(fault, "Take another backup.")
+    return lines
+
+
+@contextmanager
+def not_running(settings: ConsoleSettings) -> Iterator[None]:
+    """Hold the lock that a running console holds; raises Conflict."""
+    settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (settings.state_dir / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise Conflict(
+                f"A console runs with the state directory {settings.state_dir}; nothing was "
+                "changed.",
+                "Stop it first.",
+            ) from error
+        yield
+
+
+def _make_room(settings: ConsoleSettings, *, is_replacing: bool) -> str:
+    """Move a store that is there aside; only where that was asked for."""
+    store = (
+        open_store(settings) if not settings.is_sqlite or settings.sqlite_file.exists() else None
+    )
+    if store is None:
+        return ""
+    with store.read() as connection:
+        is_used = connection.execute(select(schema.users.c.id).limit(1)).first() is not None
+    store.close()
+    if is_used and (not is_replacing or not settings.is_sqlite):
+        raise Conflict(
+            "There is a store with users already; nothing was changed.",
+            "--replace keeps it aside and restores the backup (SQLite); for PostgreSQL name an "
+            "empty database.",
+        )
+    if not settings.is_sqlite:
+        return ""
+    aside = settings.sqlite_file.with_name(f"console-{now()[:19].replace(':', '')}.db")
+    settings.sqlite_file.replace(aside)
+    for suffix in ("-wal", "-shm"):
+        settings.sqlite_file.with_name(f"{settings.sqlite_file.name}{suffix}").unlink(
+            missing_ok=True
+        )
+    return str(aside) if is_used else ""
+
+
+def _put_rows(store: Store, lines: list[dict[str, Any]]) -> int:
+    tables = schema.metadata.tables
+    rows = [line for line in lines if "table" in line]
+    with store.write() as connection:
+        connection.execute(schema.keep.delete())
+        for line in rows:
+            values = {
+                key: base64.b64decode(value["base64"]) if isinstance(value, dict) else value
+                for key, value in line["row"].items()
+            }
+            connection.execute(insert(tables[line["table"]]).values(**values))
+    return len(rows)
+
+
+def _put_file(path: Path, data: bytes) -> None:
+    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)

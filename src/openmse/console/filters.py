@@ -1,0 +1,84 @@
+"""How values read on a page: instants, ages, sizes; '–' where there is nothing. Pure."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+NONE = "–"
+
+
+def instant(text: str | None) -> str:
+    """``2026-01-31 03:00:00`` in UTC; people compare it with logs, so seconds are shown."""
+    if not text:
+        return NONE
+    try:
+        moment = datetime.fromisoformat(text).astimezone(UTC)
+    except ValueError:
+        return text
+    return moment.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def milliseconds(value: float | None) -> str:
+    """With the precision that a person can use."""
+    if value is None or value < 0:
+        return NONE
+    if value < 10:
+        return f"{value:.2f}"
+    return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
+
+
+def size(value: float | None) -> str:
+    """Bytes with a binary unit."""
+    if value is None or value < 0:
+        return NONE
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024 or unit == "GiB":
+            return f"{value:.0f} {unit}" if unit == "B" or value >= 10 else f"{value:.1f} {unit}"
+        value /= 1024
+    return NONE
+
+
+def duration(seconds: float | None) -> str:
+    """Of two units at most: 12 s, 3 min 4 s, 5 h 6 min, 7 d 8 h."""
+    if seconds is None or seconds < 0:
+        return NONE
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    for unit, lower, per in (("min", "s", 60), ("h", "min", 3600), ("d", "h", 86400)):
+        if whole < per * {60: 60, 3600: 24, 86400: 100_000}[per]:
+            parts = {60: 1, 3600: 60, 86400: 3600}[per]
+            rest = whole % per // parts
+            return f"{whole // per} {unit}" + (f" {rest} {lower}" if rest else "")
+    return NONE
+
+
+def number(value: Any) -> Any:
+    """A number without needless zeros; anything else, such as what a person typed, as it is."""
+    return f"{value:g}" if isinstance(value, float) else value
+
+
+def dash(value: Any) -> Any:
+    """The value, or a dash where there is none."""
+    return NONE if value is None or value == "" else value
+
+
+WORDS: dict[str, str] = {}
+
+
+def all_filters(language: str, gettext: Callable[[str], str]) -> dict[str, Callable[..., Any]]:
+    """By the names that templates use."""
+
+    def word(value: str | None) -> str:
+        """A word of the protocol in the reader's language, or as it is."""
+        return gettext(value) if value else NONE
+
+    return {
+        "instant": instant,
+        "ms": milliseconds,
+        "size": size,
+        "duration": duration,
+        "dash": dash,
+        "number": number,
+        "word": word,
+    }

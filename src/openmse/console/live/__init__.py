@@ -1,0 +1,1 @@
+"""The living picture: one stream from each engine, rendered once a tick, fanned out to pages."""

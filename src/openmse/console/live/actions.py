@@ -1,0 +1,227 @@
+"""Long actions: begun at an engine, followed step by step, kept after the end.
+
+An action lives in the store; this module follows the engine's operation that carries it out. A
+console that was restarted meanwhile takes it up again by the operation's id.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from openmse.console.errors import NodeRefused, NodeUnreachable, NotFound
+from openmse.console.live.feed import EngineFeed
+from openmse.console.live.fleet import Fleet
+from openmse.console.nodes.models import Operation
+from openmse.console.store.audit import Audit
+from openmse.console.store.past import Action, Past, Step, new_action_id
+from openmse.console.store.store import now
+from openmse.errors import MseError
+
+ASK_EVERY_S = 0.25
+FOLLOW_MAX_S = 3600.0
+KEPT_IN_MEMORY = 200
+TIDY_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What is asked of an engine."""
+
+    kind: str
+    engine_id: int
+    title: str
+    method: str
+    path: str
+    body: dict[str, Any]
+    who: str
+    before: tuple[Step, ...] = ()
+    """Steps that the console has done already, such as preparing the other machine."""
+
+
+class Actions:
+    """All actions that are under way, and the way to those that ended."""
+
+    def __init__(self, fleet: Fleet, past: Past, audit: Audit, changed: Callable[[], None]) -> None:
+        self._fleet = fleet
+        self._past = past
+        self._audit = audit
+        self._changed = changed
+        self._known: dict[str, Action] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def get(self, action_id: str) -> Action:
+        """One action; raises NotFound. Blocking where it has ended long ago."""
+        found = self._known.get(action_id)
+        return found if found is not None else self._past.action(action_id)
+
+    def running_of(self, engine_ids: tuple[int, ...]) -> Action | None:
+        """What is under way at these engines."""
+        for action in self._known.values():
+            if action.engine_id in engine_ids and action.state == "running":
+                return action
+        return None
+
+    async def begin(self, order: Order) -> Action:
+        """Begin an operation; raises MseError where it is refused at once (nothing changed)."""
+        feed = self._fleet.feed(order.engine_id)
+        action = Action(
+            id=new_action_id(),
+            kind=order.kind,
+            engine_id=order.engine_id,
+            title=order.title,
+            who=order.who,
+            state="running",
+            started_at=now(),
+            steps=order.before,
+        )
+        operation = await feed.client.begin(
+            order.method, order.path, order.body, key=action.id, wait_s=0.2
+        )
+        action = merged(action, operation, order.before)
+        await self._keep(action)
+        if action.state == "running":
+            self._spawn(self._follow(feed, action, operation.id, order.before))
+        else:
+            await self._note_end(action)
+        return action
+
+    async def run(self, action: Action, work: Callable[[Action], Awaitable[Action]]) -> Action:
+        """Carry out an action of several parts (pairing); ``work`` keeps it up to date."""
+        await self._keep(action)
+        self._spawn(self._work(action, work))
+        return action
+
+    async def keep(self, action: Action) -> None:
+        """An action has moved on."""
+        await self._keep(action)
+
+    async def follow_to_end(
+        self, feed: EngineFeed, action: Action, operation_id: str, before: tuple[Step, ...]
+    ) -> Action:
+        """Follow an engine's operation until it has ended; the action as it ended."""
+        deadline_s = time.monotonic() + FOLLOW_MAX_S
+        silent_since_s = 0.0
+        while time.monotonic() < deadline_s:
+            try:
+                operation = await feed.client.operation(operation_id)
+                silent_since_s = 0.0
+            except NodeRefused as error:
+                if error.node_status in (401, 403, 404):
+                    return _lost(action, error)
+            except NodeUnreachable as error:
+                silent_since_s = silent_since_s or time.monotonic()
+                if time.monotonic() - silent_since_s > TIDY_S:
+                    return _lost(action, error)
+            else:
+                action = merged(action, operation, before)
+                if action.state != "running":
+                    return action
+                await self._keep(action)
+            await asyncio.sleep(ASK_EVERY_S)
+        return _lost(action, NotFound("It took longer than an hour and is not followed any more."))
+
+    async def take_up(self) -> None:
+        """After a restart: actions whose outcome is not known here any more say so."""
+        for action in await asyncio.to_thread(self._past.running_actions):
+            sentence = (
+                "The console was restarted while this was under way; what was begun goes on at "
+                "the engine. Its state shows what came of it."
+            )
+            await self._keep(replace(action, state="lost", ended_at=now(), sentence=sentence))
+
+    async def stop(self) -> None:
+        """Follow nothing any more; the engines go on."""
+        for task in list(self._tasks):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _follow(
+        self, feed: EngineFeed, action: Action, operation_id: str, before: tuple[Step, ...]
+    ) -> None:
+        await self._end(await self.follow_to_end(feed, action, operation_id, before))
+
+    async def _work(self, action: Action, work: Callable[[Action], Awaitable[Action]]) -> None:
+        try:
+            ended = await work(action)
+        except MseError as error:
+            current = self._known.get(action.id, action)
+            ended = failed(current, error)
+        await self._end(ended)
+
+    async def _end(self, action: Action) -> None:
+        await self._keep(action)
+        await self._note_end(action)
+
+    async def _note_end(self, action: Action) -> None:
+        await asyncio.to_thread(
+            self._audit.add,
+            who=action.who,
+            action=action.kind,
+            target=action.title,
+            outcome=action.state,
+            detail=action.sentence,
+        )
+
+    async def _keep(self, action: Action) -> None:
+        self._known.pop(action.id, None)
+        self._known[action.id] = action
+        for old in list(self._known.values()):
+            if len(self._known) <= KEPT_IN_MEMORY:
+                break
+            if old.state != "running":
+                self._known.pop(old.id)
+        await asyncio.to_thread(self._past.keep_action, action)
+        self._changed()
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def merged(action: Action, operation: Operation, before: tuple[Step, ...]) -> Action:
+    """The action as the engine's operation tells it. Pure."""
+    is_running = operation.state == "running"
+    steps = [*before]
+    reached = operation.steps
+    for index, step in enumerate(reached):
+        is_last = index == len(reached) - 1
+        state = "running" if is_last and is_running and not step.is_done else "done"
+        if is_last and operation.state == "failed" and not step.is_done:
+            state = "failed"
+        steps.append(Step(operation.node, step.name, state, step.ms, step.sentence))
+    error = operation.error
+    return replace(
+        action,
+        state=operation.state,
+        steps=tuple(steps),
+        progress_percent=-1 if operation.progress_percent is None else operation.progress_percent,
+        sentence=operation.sentence or (error.sentence if error else ""),
+        hint=error.hint if error else "",
+        ended_at="" if is_running else (operation.ended_at or now()),
+    )
+
+
+def failed(action: Action, error: MseError) -> Action:
+    """The action as it ended by an error; the step under way is where it stands. Pure."""
+    steps = tuple(
+        replace(step, state="failed") if step.state == "running" else step for step in action.steps
+    )
+    return replace(
+        action,
+        state="failed",
+        ended_at=now(),
+        sentence=error.sentence,
+        hint=error.hint,
+        steps=steps,
+    )
+
+
+def _lost(action: Action, error: MseError) -> Action:
+    sentence = f"The outcome is not known here: {error.sentence}"
+    hint = "What was begun goes on at the engine; its state shows what came of it."
+    return replace(action, state="lost", ended_at=now(), sentence=sentence, hint=hint)

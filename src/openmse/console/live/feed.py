@@ -1,0 +1,249 @@
+"""One engine's stream: connects, reads, reconnects; everything it learns goes into EngineLive."""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from openmse.console.errors import NodeRefused, NodeUnreachable, NodeUntrusted
+from openmse.console.live.state import EngineLive, Reach, Sample
+from openmse.console.nodes.client import NodeClient
+from openmse.console.nodes.models import (
+    Claim,
+    Info,
+    LogEntry,
+    LogPage,
+    MonitorView,
+    Operation,
+    Snapshot,
+    Summary,
+    read,
+)
+from openmse.console.nodes.sse import SseEvent
+from openmse.errors import MseError
+
+BACKOFF_MIN_S = 0.5
+BACKOFF_MAX_S = 15.0
+NEW_EVENTS_MAX = 5000
+OPERATIONS_MAX = 50
+INFO_EVERY_S = 60.0
+
+
+class EngineFeed:
+    """Runs until cancelled."""
+
+    def __init__(
+        self,
+        live: EngineLive,
+        *,
+        view: Callable[[], str],
+        slots: asyncio.Semaphore,
+        on_change: Callable[[], None],
+        last_cursor: Callable[[], Awaitable[str]],
+    ) -> None:
+        """``view``: full or summary, as it is wanted now; ``slots`` bounds who connects at once."""
+        self.live = live
+        self._view = view
+        self._slots = slots
+        self._on_change = on_change
+        self._last_cursor = last_cursor
+        self._cursor = ""
+        self._info_at_s = 0.0
+        engine = live.engine
+        self.client = NodeClient(
+            engine.address,
+            engine.port,
+            engine.certificate,
+            name=engine.name,
+            token=engine.token,
+        )
+
+    async def run(self) -> None:
+        """Keep the picture up to date for as long as the console runs."""
+        backoff_s = BACKOFF_MIN_S
+        self._cursor = await self._last_cursor()
+        while True:
+            began_s = time.monotonic()
+            try:
+                await self._connected()
+            except MseError as error:
+                self._lost(error)
+            else:
+                continue  # another view is wanted: connect again at once
+            if self.live.heard_at_s > began_s + BACKOFF_MIN_S:
+                backoff_s = BACKOFF_MIN_S
+            await asyncio.sleep(backoff_s * random.uniform(0.8, 1.2))
+            backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
+
+    async def refresh_info(self) -> None:
+        """Ask the engine again who it is: version, role, services."""
+        self.live.info = await self.client.get("/v1/info", Info)
+        self._info_at_s = time.monotonic()
+        self.live.version += 1
+        self._on_change()
+
+    async def _connected(self) -> None:
+        async with self._slots:
+            await self.refresh_info()
+            await self._catch_up()
+        view = self._view()
+        async for event in self.client.stream(view, self._cursor):
+            now_s = time.monotonic()
+            self.live.heard_at_s = now_s
+            if self.live.reach is not Reach.UP:
+                self.live.become(Reach.UP, now_s)
+                self._on_change()
+            if event is None:
+                if now_s - self._info_at_s > INFO_EVERY_S:
+                    await self.refresh_info()
+                if self._view() != view:
+                    return
+                continue
+            handle = _HANDLERS.get(event.name)
+            if handle is not None:
+                handle(self, event)
+                self._on_change()
+            if event.name == "bye":
+                break
+        raise NodeUnreachable(f"{self.live.engine.name} has ended the stream.")
+
+    async def _catch_up(self) -> None:
+        """Read what happened while nobody here was listening."""
+        if not self._cursor:
+            page: LogPage = await self.client.get("/v1/events", LogPage, limit=1000)
+            self._keep(page.events)
+            return
+        while True:
+            page = await self.client.get("/v1/events", LogPage, after=self._cursor, limit=1000)
+            self._keep(page.events)
+            if not page.is_more or not page.events:
+                return
+
+    def _keep(self, entries: tuple[LogEntry, ...]) -> None:
+        room = NEW_EVENTS_MAX - len(self.live.new_events)
+        self.live.new_events.extend(entries[-room:] if room else ())
+        if entries:
+            self._cursor = entries[-1].cursor
+
+    def _lost(self, error: MseError) -> None:
+        now_s = time.monotonic()
+        if isinstance(error, NodeUntrusted):
+            reach = Reach.UNTRUSTED
+        elif isinstance(error, NodeRefused) and error.node_status in (401, 403):
+            reach = Reach.TAKEN
+        else:
+            reach = Reach.SILENT
+        known = self.live.error
+        is_same = known is not None and str(known) == str(error)
+        self.live.become(reach, now_s, known if is_same else error)
+        self._on_change()
+
+    def _on_snapshot(self, event: SseEvent) -> None:
+        live = self.live
+        snapshot = read(event.data, Snapshot, live.engine.name)
+        live.snapshot = snapshot
+        live.is_monitor_up = True
+        live.summary = _summary_of(snapshot, live.summary)
+        peer, database = snapshot.peer, snapshot.database
+        self._sample(
+            peer.round_trip_ms if peer and peer.is_heard else None,
+            database.lag_bytes if database else None,
+        )
+        live.version += 1
+
+    def _on_summary(self, event: SseEvent) -> None:
+        live = self.live
+        live.summary = read(event.data, Summary, live.engine.name)
+        assert live.summary is not None
+        live.is_monitor_up = live.summary.is_monitor_up
+        live.snapshot = None
+        self._sample(live.summary.round_trip_ms, live.summary.lag_bytes)
+        live.version += 1
+
+    def _sample(self, round_trip_ms: float | None, lag_bytes: int | None) -> None:
+        at_ms = time.time_ns() // 1_000_000
+        samples = self.live.samples
+        if samples and at_ms - samples[-1].at_ms < 900:
+            return  # changes come in bursts; the charts show seconds
+        trip = round_trip_ms if round_trip_ms is not None and round_trip_ms >= 0 else None
+        lag = lag_bytes if lag_bytes is not None and lag_bytes >= 0 else None
+        samples.append(Sample(at_ms, trip, lag))
+
+    def _on_monitor(self, event: SseEvent) -> None:
+        view: MonitorView = read(event.data, MonitorView, self.live.engine.name)
+        self.live.is_monitor_up = view.is_up
+        if not view.is_up:
+            self.live.snapshot = None
+            self.live.summary = Summary(node=self.live.engine.node, error=view.error)
+        self.live.version += 1
+
+    def _on_log(self, event: SseEvent) -> None:
+        self._keep((read(event.data, LogEntry, self.live.engine.name),))
+        self.live.version += 1
+
+    def _on_operation(self, event: SseEvent) -> None:
+        operation: Operation = read(event.data, Operation, self.live.engine.name)
+        operations = self.live.operations
+        operations.pop(operation.id, None)
+        operations[operation.id] = operation
+        while len(operations) > OPERATIONS_MAX:
+            operations.pop(next(iter(operations)))
+        self.live.version += 1
+
+    def _on_claim(self, event: SseEvent) -> None:
+        claim: Claim = read(event.data, Claim, self.live.engine.name)
+        if claim.is_you:
+            return
+        who = claim.console.name if claim.console else "nobody"
+        raise NodeRefused(
+            f"{self.live.engine.name} is managed by another console now ({who}).",
+            "Claim it again on its page, or delete it here.",
+            status=403,
+        )
+
+
+def _summary_of(s: Snapshot, before: Summary | None) -> Summary:
+    """The small picture that follows from the full one."""
+    register, peer, witness = s.register, s.peer, s.witness
+    if peer is not None and register is not None and peer.name not in register.voters:
+        peer = None  # known from before, but no party of the group
+    return Summary(
+        node=s.node,
+        is_monitor_up=True,
+        made_at=s.made_at,
+        version=s.version,
+        configured_role=s.configured_role,
+        state=s.state,
+        reason=s.reason,
+        role=s.role,
+        sync=s.sync,
+        health=s.health,
+        operation=s.operation,
+        progress_percent=s.progress_percent,
+        owner=register.owner if register else None,
+        mode=register.mode if register else None,
+        term=register.term if register else None,
+        epoch=register.epoch if register else None,
+        peer=peer.name if peer else None,
+        is_peer_heard=peer.is_heard if peer else None,
+        witness=witness.name if witness else None,
+        is_witness_heard=witness.is_heard if witness else None,
+        round_trip_ms=peer.round_trip_ms if peer else None,
+        lag_bytes=s.database.lag_bytes if s.database else None,
+        virtual_ips=s.virtual_ips,
+        peer_address=s.peer_address,
+        admits_clients=s.admits_clients,
+        alarms=s.alarms,
+        console_id=before.console_id if before else None,
+    )
+
+
+_HANDLERS: dict[str, Callable[[EngineFeed, SseEvent], Any]] = {
+    "status": EngineFeed._on_snapshot,
+    "summary": EngineFeed._on_summary,
+    "monitor": EngineFeed._on_monitor,
+    "event": EngineFeed._on_log,
+    "operation": EngineFeed._on_operation,
+    "console": EngineFeed._on_claim,
+}

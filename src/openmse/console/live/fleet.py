@@ -1,0 +1,179 @@
+"""All engines: a feed for each, started and stopped as engines come and go."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from openmse.console.errors import NotFound
+from openmse.console.live.feed import EngineFeed
+from openmse.console.live.state import EngineLive, Reach
+from openmse.console.nodes.models import LogEntry
+from openmse.console.store.engines import Engine, Engines
+from openmse.console.store.past import Event, Past
+from openmse.errors import MseError
+
+CONNECT_AT_ONCE = 24
+FULL_VIEW_UP_TO = 40
+"""With more engines than this, only those that somebody looks at send their full picture."""
+WATCH_LINGER_S = 30.0
+
+
+@dataclass(slots=True)
+class _Running:
+    feed: EngineFeed
+    task: asyncio.Task[None]
+
+
+class Fleet:
+    """The living picture of everything that this console manages."""
+
+    def __init__(self, engines: Engines, past: Past, on_change: Callable[[], None]) -> None:
+        self._engines = engines
+        self._past = past
+        self._on_change = on_change
+        self._running: dict[int, _Running] = {}
+        self._slots = asyncio.Semaphore(CONNECT_AT_ONCE)
+        self._watched_until_s: dict[int, float] = {}
+        self._keeper: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin with what the store knows."""
+        for engine in await asyncio.to_thread(self._engines.all):
+            self.take(engine)
+        self._keeper = asyncio.create_task(self._keep_events(), name="keep events")
+
+    async def stop(self) -> None:
+        """Hang up everywhere."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._keeper
+        for engine_id in list(self._running):
+            await self.drop(engine_id)
+
+    def take(self, engine: Engine) -> None:
+        """Begin to listen to an engine."""
+        live = EngineLive(engine=engine, since_s=time.monotonic())
+        feed = EngineFeed(
+            live,
+            view=lambda: self._view(engine.id),
+            slots=self._slots,
+            on_change=self._on_change,
+            last_cursor=lambda: asyncio.to_thread(self._past.last_cursor, engine.id),
+        )
+        task = asyncio.create_task(feed.run(), name=f"feed of {engine.name}")
+        self._running[engine.id] = _Running(feed, task)
+        self._on_change()
+
+    async def drop(self, engine_id: int) -> None:
+        """Listen to an engine no more."""
+        running = self._running.pop(engine_id, None)
+        if running is None:
+            return
+        running.task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await running.task
+        await running.feed.client.close()
+        self._on_change()
+
+    async def renew(self, engine_id: int) -> None:
+        """An engine was edited: connect anew."""
+        await self.drop(engine_id)
+        self.take(await asyncio.to_thread(self._engines.get, engine_id))
+
+    def all(self) -> list[EngineLive]:
+        """Every engine, by name."""
+        lives = [running.feed.live for running in list(self._running.values())]
+        return sorted(lives, key=lambda live: live.engine.name)
+
+    def get(self, engine_id: int) -> EngineLive:
+        """One engine; raises NotFound."""
+        return self.feed(engine_id).live
+
+    def feed(self, engine_id: int) -> EngineFeed:
+        """One engine's feed, with its client; raises NotFound."""
+        running = self._running.get(engine_id)
+        if running is None:
+            raise NotFound("There is no such engine in this console.")
+        return running.feed
+
+    def watch(self, engine_id: int) -> None:
+        """Somebody looks at this engine: have it send its full picture for a while."""
+        self._watched_until_s[engine_id] = time.monotonic() + WATCH_LINGER_S
+
+    def dead_feeds(self) -> list[str]:
+        """Feeds that ended by a mistake of ours; for tests and the health page."""
+        return [r.feed.live.engine.name for r in self._running.values() if r.task.done()]
+
+    def _view(self, engine_id: int) -> str:
+        if len(self._running) <= FULL_VIEW_UP_TO:
+            return "full"
+        until_s = self._watched_until_s.get(engine_id, 0.0)
+        return "full" if time.monotonic() < until_s else "summary"
+
+    async def _keep_events(self) -> None:
+        """Write the engines' events to the store, once a second, off the loop."""
+        seen: dict[int, tuple[str, ...]] = {}
+        while True:
+            await asyncio.sleep(1.0)
+            for live in self.all():
+                with contextlib.suppress(MseError):  # told on the health page; tried again
+                    await self._keep_of(live, seen)
+
+    async def _keep_of(self, live: EngineLive, seen: dict[int, tuple[str, ...]]) -> None:
+        found, live.new_events = live.new_events, []
+        if found:
+            events = [_event(live.engine.id, entry) for entry in found]
+            await asyncio.to_thread(self._past.add_events, live.engine.id, events)
+        facts = _facts(live)
+        if facts and seen.get(live.engine.id) != facts:
+            seen[live.engine.id] = facts
+            version, role, udi, device_type, group_key = facts
+            if facts != _kept(live.engine):
+                await asyncio.to_thread(
+                    self._engines.change,
+                    live.engine.id,
+                    version=version,
+                    role=role,
+                    udi=udi,
+                    device_type=device_type,
+                    group_key=group_key,
+                )
+                live.engine = await asyncio.to_thread(self._engines.get, live.engine.id)
+
+
+def _kept(engine: Engine) -> tuple[str, ...]:
+    return (engine.version, engine.role, engine.udi, engine.device_type, engine.group_key)
+
+
+def _facts(live: EngineLive) -> tuple[str, ...]:
+    """What the list shows of an engine even while it is silent; () while it is not known."""
+    info, summary = live.info, live.summary
+    if live.reach is not Reach.UP or info is None or summary is None or not summary.is_monitor_up:
+        return ()
+    return (info.version, info.role, info.udi, info.device_type, group_key(live))
+
+
+def group_key(live: EngineLive) -> str:
+    """The same for both engines of a pair; '' while unpaired or unknown."""
+    info, summary = live.info, live.summary
+    if info is None or summary is None or not summary.peer:
+        return ""
+    here = f"{info.node}@{info.health_monitor_address}"
+    return "|".join(sorted((here, f"{summary.peer}@{summary.peer_address or ''}")))
+
+
+def _event(engine_id: int, entry: LogEntry) -> Event:
+    return Event(
+        engine_id=engine_id,
+        cursor=entry.cursor,
+        at=entry.at,
+        node=entry.node,
+        kind=entry.kind,
+        severity=entry.severity,
+        sentence=entry.sentence,
+        term=entry.term,
+        epoch=entry.epoch,
+    )

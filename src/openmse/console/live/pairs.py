@@ -1,0 +1,215 @@
+"""Pairs: which engines belong together, who owns, and the guide's status fields. Pure."""
+
+from dataclasses import dataclass
+
+from openmse.console.live.state import EngineLive
+from openmse.console.live.views import BAD, OFF, OK, RUNNING, WARN, EngineView, Mark, engine_view
+from openmse.console.nodes.models import Register, Snapshot, WhyNot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """Two engines of one group; ``second`` is None where this console does not know the other."""
+
+    first: EngineLive
+    """The configured primary, where it is known here."""
+    second: EngineLive | None
+    other_name: str
+    other_address: str
+
+    @property
+    def id(self) -> int:
+        """What its pages are addressed by."""
+        return self.first.engine.id
+
+    @property
+    def lives(self) -> tuple[EngineLive, ...]:
+        """The engines that this console knows."""
+        return (self.first,) if self.second is None else (self.first, self.second)
+
+    @property
+    def engine_ids(self) -> tuple[int, ...]:
+        """Their ids."""
+        return tuple(live.engine.id for live in self.lives)
+
+    @property
+    def name(self) -> str:
+        """For headings."""
+        other = self.second.engine.name if self.second else self.other_name
+        return f"{self.first.engine.name} + {other}"
+
+    def of_node(self, node: str) -> EngineLive | None:
+        """The engine whose node has this name."""
+        return next((live for live in self.lives if live.engine.node == node), None)
+
+
+def pairs_of(lives: list[EngineLive]) -> list[Pair]:
+    """All pairs, by name."""
+    groups: dict[str, list[EngineLive]] = {}
+    for live in lives:
+        if live.engine.group_key:
+            groups.setdefault(live.engine.group_key, []).append(live)
+    pairs = [_pair(key, members) for key, members in groups.items()]
+    return sorted(pairs, key=lambda pair: pair.name.lower())
+
+
+def pair_of(lives: list[EngineLive], engine_id: int) -> Pair | None:
+    """The pair that an engine belongs to."""
+    for pair in pairs_of(lives):
+        if engine_id in pair.engine_ids:
+            return pair
+    return None
+
+
+def _pair(key: str, members: list[EngineLive]) -> Pair:
+    members = sorted(members, key=lambda live: (not live.engine.is_primary, live.engine.id))[:2]
+    known = {live.engine.node for live in members}
+    others = [part.partition("@") for part in key.split("|")]
+    name, address = next(((n, a) for n, _, a in others if n not in known), ("", ""))
+    second = members[1] if len(members) > 1 else None
+    return Pair(first=members[0], second=second, other_name=name, other_address=address)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairView:
+    """What the pair's pages show at this moment."""
+
+    pair: Pair
+    machines: tuple[EngineView, ...]
+    register: Register | None
+    """The newest that a node which is heard knows; None if none is."""
+    owner: str
+    """'' for unknown."""
+    summary: Mark
+    sentence: str
+    """Why it is as it is."""
+    heartbeats: Mark
+    replication: Mark
+    progress_percent: int
+    round_trip_ms: float
+    lag_bytes: int
+    witness: Mark
+    witness_name: str
+    owner_snapshot: Snapshot | None
+    standby_snapshot: Snapshot | None
+    why_not: WhyNot
+    is_maintenance: bool
+    is_fresh: bool
+    age_s: float
+
+    @property
+    def owner_is_primary(self) -> bool:
+        """Whether the configured primary owns."""
+        return self.register is not None and self.register.owner == self.register.primary
+
+
+def pair_view(pair: Pair, now_s: float) -> PairView:
+    """The view of a pair; what is not heard now is unknown, never as last known."""
+    machines = tuple(engine_view(live, now_s) for live in pair.lives)
+    snapshots = [s for live in pair.lives if (s := live.fresh_snapshot(now_s)) is not None]
+    registers = [s.register for s in snapshots if s.register is not None]
+    register = max(registers, key=lambda r: (r.term, r.epoch), default=None)
+    owner = register.owner if register else ""
+    owning = next((s for s in snapshots if s.node == owner), None)
+    standby = next((s for s in snapshots if s.node != owner), None) if register else None
+    speaker = owning or standby
+    trip, lag = _figures(speaker)
+    replication, progress = _replication(owning, standby, register)
+    witness, witness_name = _witness(speaker)
+    summary, sentence = _summary(speaker, owning, machines)
+    return PairView(
+        pair=pair,
+        machines=machines,
+        register=register,
+        owner=owner,
+        summary=summary,
+        sentence=sentence,
+        heartbeats=_heartbeats(speaker),
+        replication=replication,
+        progress_percent=progress,
+        round_trip_ms=trip,
+        lag_bytes=lag,
+        witness=witness,
+        witness_name=witness_name,
+        owner_snapshot=owning,
+        standby_snapshot=standby,
+        why_not=_why_not(owning, standby, owner),
+        is_maintenance=_is_maintenance(speaker),
+        is_fresh=bool(snapshots),
+        age_s=min((age for v in machines if (age := v.age_s) >= 0), default=-1.0),
+    )
+
+
+def _figures(speaker: Snapshot | None) -> tuple[float, int]:
+    if speaker is None:
+        return -1.0, -1
+    peer = speaker.peer
+    trip = peer.round_trip_ms if peer is not None and peer.is_heard else -1.0
+    return trip, speaker.database.lag_bytes if speaker.database else -1
+
+
+def _heartbeats(speaker: Snapshot | None) -> Mark:
+    if speaker is None or speaker.peer is None:
+        return Mark(kind=OFF, word="Unknown")
+    return Mark(kind=OK, word="Up") if speaker.peer.is_heard else Mark(kind=BAD, word="Down")
+
+
+def _replication(
+    owning: Snapshot | None, standby: Snapshot | None, register: Register | None
+) -> tuple[Mark, int]:
+    """Setting up, Up or Down, and the measured percent of a copy under way (-1: none)."""
+    speaker = owning or standby
+    if speaker is None or register is None:
+        return Mark(kind=OFF, word="Unknown"), -1
+    percents = [s.progress_percent for s in (owning, standby) if s is not None]
+    if speaker.peer is not None:
+        percents.append(speaker.peer.progress_percent)
+    progress = max((p for p in percents if p >= 0), default=-1)
+    sync = speaker.sync
+    if sync == "sync":
+        return Mark(kind=OK, word="Up"), -1
+    if sync == "catching_up" or progress >= 0:
+        return Mark(kind=RUNNING, word="Setting up"), progress
+    return Mark(kind=BAD, word="Down"), -1
+
+
+def _witness(speaker: Snapshot | None) -> tuple[Mark, str]:
+    if speaker is None:
+        return Mark(kind=OFF, word="Unknown"), ""
+    if speaker.witness is None:
+        return Mark(kind=WARN, word="None"), ""
+    heard = speaker.witness.is_heard
+    mark = Mark(kind=OK, word="Heard") if heard else Mark(kind=WARN, word="Silent")
+    return mark, speaker.witness.name
+
+
+def _summary(
+    speaker: Snapshot | None, owning: Snapshot | None, machines: tuple[EngineView, ...]
+) -> tuple[Mark, str]:
+    if speaker is None:
+        return Mark(kind=OFF, word="Unknown"), next((v.error for v in machines if v.error), "")
+    view = next(v for v in machines if v.engine.node == speaker.node)
+    if owning is None:
+        return Mark(kind=BAD, word=speaker.state), speaker.reason
+    return view.state, speaker.reason
+
+
+def _why_not(owning: Snapshot | None, standby: Snapshot | None, owner: str) -> WhyNot:
+    silent = (
+        f"{owner or 'The owner'} is not heard by this console at this moment."
+        if owner
+        else "It is not known at this moment who owns."
+    )
+    asked = owning or standby
+    return WhyNot(
+        switchover=asked.why_not.switchover if asked else silent,
+        failback=asked.why_not.failback if asked else silent,
+        takeover=standby.why_not.takeover
+        if standby
+        else "The standby is not heard by this console.",
+        sync=owning.why_not.sync if owning else "",
+    )
+
+
+def _is_maintenance(speaker: Snapshot | None) -> bool:
+    return speaker is not None and any(a.kind == "maintenance" for a in speaker.alarms)

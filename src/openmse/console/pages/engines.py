@@ -1,0 +1,236 @@
+"""The list of engines, an engine's own page, editing and deleting."""
+
+import asyncio
+import time
+from typing import Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Request
+from fastapi.responses import RedirectResponse, Response
+
+from openmse.console.context import Console, console_of
+from openmse.console.errors import FormError
+from openmse.console.live.pairs import pair_of
+from openmse.console.live.views import SORT_KEYS, ListQuery, engine_view, find
+from openmse.console.nodes.tls import certificate_of, fingerprint
+from openmse.console.pages.common import form_of, go, is_fragment, language_of, page
+from openmse.console.people.access import Administrator, Viewer
+from openmse.console.people.roles import Principal
+from openmse.errors import MseError
+
+router = APIRouter(include_in_schema=False)
+COLUMNS = (
+    ("name", "Device name"),
+    ("type", "Device type"),
+    ("address", "IP address"),
+    ("version", "Version"),
+    ("reach", "Reachability"),
+    ("state", "State"),
+    ("secondary", "Secondary server"),
+    ("", "Mobility services"),
+)
+
+
+@router.get("/")
+async def start() -> Response:
+    """There is one start."""
+    return RedirectResponse("/engines", status_code=303)
+
+
+@router.get("/engines")
+async def engines_page(request: Request, principal: Viewer) -> Response:
+    """The list, sorted and filtered by the server; the query is in the URL."""
+    console = console_of(request)
+    wanted = list_query(request)
+    now_s = time.monotonic()
+    views = [engine_view(live, now_s) for live in console.fleet.all()]
+    rows, count = find(views, wanted)
+    language = language_of(request, principal)
+    cells: dict[str, str] = {}
+    for row in rows:
+        cells |= console.topics.row(row.id, language)
+    topics = [f"rows:{'-'.join(str(row.id) for row in rows)}"] if rows else []
+    values: dict[str, Any] = {
+        "section": "engines",
+        "rows": rows,
+        "cells": cells,
+        "count": count,
+        "total": len(views),
+        "trouble": sum(1 for view in views if view.rank <= 1),
+        "q": wanted,
+        "columns": [(key, label, _sort_url(request, wanted, key)) for key, label in COLUMNS],
+        "pages": max(1, -(-count // wanted.size)),
+        "url_of": lambda number: _url(request, page=str(number)),
+    }
+    template = "engines/table.html" if is_fragment(request) else "engines/list.html"
+    return page(request, principal, template, topics=topics, **values)
+
+
+def list_query(request: Request) -> ListQuery:
+    """The query as the URL has it; what cannot be used counts as not given."""
+    given = request.query_params
+    number = given.get("page", "1")
+    sort = given.get("sort", "trouble")
+    return ListQuery(
+        text=given.get("text", "")[:100],
+        show=given.get("show", ""),
+        sort=sort if sort in SORT_KEYS else "trouble",
+        is_descending=given.get("down", "") == "1",
+        page=int(number) if number.isdigit() and 0 < int(number) < 100_000 else 1,
+    )
+
+
+def _url(request: Request, **changes: str) -> str:
+    given = {k: v for k, v in request.query_params.items() if v} | changes
+    return f"/engines?{urlencode({k: v for k, v in given.items() if v})}"
+
+
+def _sort_url(request: Request, wanted: ListQuery, key: str) -> str:
+    if not key:
+        return ""
+    down = "1" if wanted.sort == key and not wanted.is_descending else ""
+    return _url(request, sort=key, down=down, page="")
+
+
+@router.get("/engines/{engine_id:int}")
+async def engine_page(request: Request, principal: Viewer, engine_id: int) -> Response:
+    """One engine: who it is, what runs on it, what was synchronized."""
+    console = console_of(request)
+    live = console.fleet.get(engine_id)
+    console.fleet.watch(engine_id)
+    pair = pair_of(console.fleet.all(), engine_id)
+    history = await asyncio.to_thread(console.engines.sync_history, engine_id)
+    cells = console.topics.engine(str(engine_id), language_of(request, principal))
+    return page(
+        request,
+        principal,
+        "engines/engine.html",
+        topics=[f"engine:{engine_id}"],
+        section="engines",
+        v=engine_view(live, time.monotonic()),
+        info=live.info,
+        pair=pair,
+        cells=cells,
+        history=history,
+    )
+
+
+@router.post("/engines/{engine_id:int}/synchronize")
+async def synchronize(request: Request, principal: Administrator, engine_id: int) -> Response:
+    """Read again who the engine is; what comes of it is in the history."""
+    console = console_of(request)
+    try:
+        await console.fleet.feed(engine_id).refresh_info()
+    except MseError as error:
+        await asyncio.to_thread(
+            console.engines.note_sync, engine_id, "facts", "failed", error.sentence
+        )
+    else:
+        sentence = "Version, role, addresses and services were read."
+        await asyncio.to_thread(console.engines.note_sync, engine_id, "facts", "done", sentence)
+    await asyncio.to_thread(_note, console, request, principal, "synchronize", engine_id)
+    return go(request, f"/engines/{engine_id}")
+
+
+@router.get("/engines/{engine_id:int}/edit")
+async def edit_page(request: Request, principal: Administrator, engine_id: int) -> Response:
+    """The form, with what is kept."""
+    engine = console_of(request).fleet.get(engine_id).engine
+    form = {
+        "name": engine.name,
+        "address": engine.address,
+        "port": str(engine.port),
+        "contact": engine.contact,
+    }
+    return _edit(request, principal, engine_id, form)
+
+
+@router.post("/engines/{engine_id:int}/edit")
+async def edit(request: Request, principal: Administrator, engine_id: int) -> Response:
+    """Keep the changes; a new address must show a certificate that the person confirms."""
+    from openmse.console.pages.add_engine import checked_address, checked_name
+
+    console = console_of(request)
+    engine = console.fleet.get(engine_id).engine
+    form = await form_of(request)
+    try:
+        name = checked_name(form)
+        address, port = checked_address(form)
+    except FormError as error:
+        return _edit(request, principal, engine_id, form, errors=error.fields, status=422)
+    values: dict[str, Any] = {"name": name, "contact": form.get("contact", "")[:128]}
+    try:
+        if (address, port) != (engine.address, engine.port) or form.get("repin"):
+            der = await certificate_of(address, port)
+            shown = fingerprint(der)
+            if shown != engine.fingerprint and form.get("confirmed") != shown:
+                return _edit(request, principal, engine_id, form, new_fingerprint=shown)
+            values |= {"address": address, "port": port, "certificate": der, "fingerprint": shown}
+        await asyncio.to_thread(console.engines.change, engine_id, **values)
+    except MseError as error:
+        return _edit(request, principal, engine_id, form, error=error, status=409)
+    await console.fleet.renew(engine_id)
+    await asyncio.to_thread(_note, console, request, principal, "edit engine", engine_id)
+    return go(request, f"/engines/{engine_id}")
+
+
+def _edit(
+    request: Request,
+    principal: Principal,
+    engine_id: int,
+    form: dict[str, str],
+    **more: Any,
+) -> Response:
+    live = console_of(request).fleet.get(engine_id)
+    values = {"errors": {}, "error": None, "new_fingerprint": "", **more}
+    status = values.pop("status", 200)
+    return page(
+        request,
+        principal,
+        "engines/edit.html",
+        status=status,
+        section="engines",
+        engine=live.engine,
+        form=form,
+        **values,
+    )
+
+
+@router.get("/engines/{engine_id:int}/delete")
+async def delete_dialog(request: Request, principal: Administrator, engine_id: int) -> Response:
+    """What deleting means, and what it does not."""
+    console = console_of(request)
+    live = console.fleet.get(engine_id)
+    return page(
+        request,
+        principal,
+        "engines/delete.html",
+        v=engine_view(live, time.monotonic()),
+        pair=pair_of(console.fleet.all(), engine_id),
+        error=None,
+    )
+
+
+@router.post("/engines/{engine_id:int}/delete")
+async def delete(request: Request, principal: Administrator, engine_id: int) -> Response:
+    """Give the engine back and forget it; works although it is dead."""
+    console = console_of(request)
+    feed = console.fleet.feed(engine_id)
+    name, released = feed.live.engine.name, "the engine was told"
+    try:
+        await feed.client.send("POST", "/v1/console/release")
+    except MseError as error:
+        released = f"the engine could not be told: {error.sentence}"
+    await console.fleet.drop(engine_id)
+    await asyncio.to_thread(console.engines.remove, engine_id)
+    await asyncio.to_thread(
+        lambda: console.note(request, principal, "delete engine", target=name, detail=released)
+    )
+    return go(request, "/engines")
+
+
+def _note(
+    console: Console, request: Request, principal: Principal, action: str, engine_id: int
+) -> None:
+    name = console.fleet.get(engine_id).engine.name
+    console.note(request, principal, action, target=name)

@@ -1,0 +1,261 @@
+"""Moving the service, changing the pair, dissolving it: dialogs, and what they begin."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from openmse.console.context import Console, console_of
+from openmse.console.errors import FormError, NodeRefused, NotFound, RoleTooLow
+from openmse.console.live.actions import Order
+from openmse.console.live.pairs import Pair, PairView
+from openmse.console.live.timeline import timeline
+from openmse.console.nodes.models import TakeoverView
+from openmse.console.pages.common import form_of, go, page
+from openmse.console.pages.pairs import asked_engine, require_pair, show_settings
+from openmse.console.people.access import Administrator, Operator
+from openmse.console.people.roles import Principal, Role
+from openmse.console.store.past import EventQuery
+from openmse.errors import MseError
+
+router = APIRouter(include_in_schema=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """A change that has a dialog. ``grade`` 2 interrupts the service, 3 may lose data."""
+
+    kind: str
+    path: str
+    role: Role
+    grade: int
+    asks_other: bool = False
+
+
+MOVES = {
+    move.kind: move
+    for move in (
+        Move(kind="switchover", path="/v1/ha/switchover", role=Role.OPERATOR, grade=2),
+        Move(kind="failback", path="/v1/ha/failback", role=Role.OPERATOR, grade=2),
+        Move(kind="drill", path="/v1/ha/drill", role=Role.OPERATOR, grade=2),
+        Move(
+            kind="takeover",
+            path="/v1/ha/takeover",
+            role=Role.ADMINISTRATOR,
+            grade=3,
+            asks_other=True,
+        ),
+        Move(kind="unpair", path="/v1/ha/unpair", role=Role.ADMINISTRATOR, grade=3),
+        Move(kind="release_protect", path="/v1/ha/release-protect", role=Role.OPERATOR, grade=2),
+        Move(kind="confirm_alone", path="/v1/ha/confirm-alone", role=Role.OPERATOR, grade=2),
+    )
+}
+
+
+@router.get("/pairs/{engine_id:int}/do/{kind}")
+async def dialog(request: Request, principal: Operator, engine_id: int, kind: str) -> Response:
+    """What would happen, on which machines, and how long that took last time."""
+    return await _dialog(request, principal, engine_id, move_of(kind, principal))
+
+
+async def _dialog(
+    request: Request, principal: Principal, engine_id: int, move: Move, **more: Any
+) -> Response:
+    console = console_of(request)
+    pair, view = require_pair(console, engine_id)
+    values: dict[str, Any] = {"error": None, "takeover": None, "asked": None, **more}
+    try:
+        asked = asked_engine(pair, view, not_owner=move.asks_other)
+        values["asked"] = asked
+        if move.kind == "takeover":
+            client = console.fleet.feed(asked.engine.id).client
+            values["takeover"] = await client.get("/v1/ha/takeover", TakeoverView)
+    except MseError as error:
+        values["error"] = values["error"] or error
+    return page(
+        request,
+        principal,
+        "pairs/dialog.html",
+        pair=pair,
+        p=view,
+        move=move,
+        other=_other_name(pair, view),
+        last_ms=await asyncio.to_thread(last_pause_ms, console, pair),
+        **values,
+    )
+
+
+@router.post("/pairs/{engine_id:int}/do/{kind}")
+async def do(request: Request, principal: Operator, engine_id: int, kind: str) -> Response:
+    """Begin it; the page of the action shows the steps."""
+    console = console_of(request)
+    move = move_of(kind, principal)
+    form = await form_of(request)
+    pair, view = require_pair(console, engine_id)
+    try:
+        order = order_of(pair, view, move, form, principal.who)
+        action = await console.actions.begin(order)
+    except MseError as error:
+        sentence = error.sentence
+        await asyncio.to_thread(
+            lambda: console.note(
+                request, principal, kind, target=pair.name, outcome="refused", detail=sentence
+            )
+        )
+        return await _dialog(request, principal, engine_id, move, error=error)
+    await asyncio.to_thread(
+        lambda: console.note(request, principal, kind, target=pair.name, outcome="begun")
+    )
+    return go(request, f"/actions/{action.id}")
+
+
+def order_of(pair: Pair, view: PairView, move: Move, form: dict[str, str], who: str) -> Order:
+    """What is asked of whom; raises MseError where the person did not confirm it."""
+    asked = asked_engine(pair, view, not_owner=move.asks_other)
+    node = asked.engine.node
+    if move.grade == 3 and form.get("confirm") != node:
+        raise FormError(
+            {"confirm": f"Type {node}."},
+            f"'{form.get('confirm', '')}' is not the name that was asked for ({node}); nothing was "
+            "changed.",
+        )
+    body: dict[str, Any] = {}
+    other = _other_name(pair, view)
+    title = f"{pair.name}"
+    if move.kind == "switchover":
+        title = f"{view.owner or pair.name} → {other}"
+    elif move.kind == "takeover":
+        body = {"force": True, "confirm": node}
+        title = f"{node}"
+    elif move.kind == "unpair":
+        body = {"confirm": node, "without_peer": form.get("without_peer") == "1"}
+    return Order(
+        kind=move.kind,
+        engine_id=asked.engine.id,
+        title=title,
+        method="POST",
+        path=move.path,
+        body=body,
+        who=who,
+    )
+
+
+@router.post("/pairs/{engine_id:int}/maintenance/{switch}")
+async def maintenance(
+    request: Request, principal: Operator, engine_id: int, switch: str
+) -> Response:
+    """Reversible, so it acts at once; undo is the same button."""
+    console = console_of(request)
+    pair, view = require_pair(console, engine_id)
+    if switch not in ("on", "off"):
+        raise NotFound("Maintenance is on or off.")
+    order = Order(
+        kind="maintenance",
+        engine_id=asked_engine(pair, view).engine.id,
+        title=f"{pair.name}: {switch}",
+        method="POST",
+        path="/v1/ha/maintenance",
+        body={"is_on": switch == "on"},
+        who=principal.who,
+    )
+    action = await console.actions.begin(order)
+    await asyncio.to_thread(
+        lambda: console.note(
+            request, principal, f"maintenance {switch}", target=pair.name, outcome=action.state
+        )
+    )
+    return go(request, f"/pairs/{pair.id}" if action.state == "done" else f"/actions/{action.id}")
+
+
+@router.post("/pairs/{engine_id:int}/settings")
+async def change_settings(request: Request, principal: Administrator, engine_id: int) -> Response:
+    """Change the register's settings while the pair serves."""
+    console = console_of(request)
+    pair, view = require_pair(console, engine_id)
+    form = await form_of(request)
+    try:
+        order = Order(
+            kind="settings",
+            engine_id=asked_engine(pair, view).engine.id,
+            title=pair.name,
+            method="PATCH",
+            path="/v1/ha/settings",
+            body=settings_body(form),
+            who=principal.who,
+        )
+        action = await console.actions.begin(order)
+    except (FormError, NodeRefused) as error:
+        return await show_settings(
+            request,
+            principal,
+            engine_id,
+            errors=error.fields,
+            error=error,
+            form=form,
+            status=422,
+        )
+    await asyncio.to_thread(
+        lambda: console.note(
+            request,
+            principal,
+            "change settings",
+            target=pair.name,
+            outcome=action.state,
+            detail=", ".join(f"{key}={value}" for key, value in order.body.items()),
+        )
+    )
+    return go(request, f"/actions/{action.id}")
+
+
+def settings_body(form: dict[str, str]) -> dict[str, Any]:
+    """The settings of a form; raises FormError. Only what the form has is changed. Pure."""
+    body: dict[str, Any] = {}
+    faults: dict[str, str] = {}
+    for key in ("failover_wait_s", "boot_patience_s", "failback_stable_s"):
+        if key in form:
+            try:
+                body[key] = float(form[key])
+            except ValueError:
+                faults[key] = "A number of seconds, such as 5."
+    for key in ("failover_type", "failback_type", "no_witness_mode", "boot_alone"):
+        if form.get(key):
+            body[key] = form[key]
+    if faults:
+        raise FormError(faults)
+    return body
+
+
+def move_of(kind: str, principal: Principal) -> Move:
+    """The move of that name; raises NotFound, or RoleTooLow."""
+    move = MOVES.get(kind)
+    if move is None:
+        raise NotFound("There is no such action.")
+    if not principal.may(move.role):
+        raise RoleTooLow(
+            f"This needs the role {move.role.value}; {principal.name} is {principal.role.value}. "
+            "Nothing was changed.",
+            "Ask an administrator to do it.",
+        )
+    return move
+
+
+def _other_name(pair: Pair, view: PairView) -> str:
+    """The node that does not own."""
+    for live in pair.lives:
+        if view.owner and live.engine.node != view.owner:
+            return live.engine.node
+    return pair.other_name
+
+
+def last_pause_ms(console: Console, pair: Pair) -> int:
+    """How long the last planned move took between stopping and serving; -1 if none is known."""
+    events = console.past.events(
+        EventQuery(engine_ids=pair.engine_ids, kind="handover_done", limit=1)
+    )
+    moves = timeline(events).moves
+    if not moves:
+        return -1
+    pause = [p.ms for p in moves[0].phases if p.name in ("stop", "drain", "hand_over", "promote")]
+    return sum(pause) if pause else -1

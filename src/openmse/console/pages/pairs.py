@@ -1,0 +1,139 @@
+"""The overview of pairs, a pair's status page, and its settings."""
+
+import asyncio
+import json
+import time
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from openmse.console.context import Console, console_of
+from openmse.console.errors import NotFound
+from openmse.console.live.pairs import Pair, PairView, pair_view, pairs_of
+from openmse.console.live.state import EngineLive
+from openmse.console.live.topics import chart_points
+from openmse.console.nodes.models import GroupSettings
+from openmse.console.pages.common import language_of, page
+from openmse.console.people.access import Viewer
+from openmse.console.store.past import EventQuery
+from openmse.errors import MseError
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/pairs")
+async def overview(request: Request, principal: Viewer) -> Response:
+    """Each secondary with its primaries, and how each pair is."""
+    console = console_of(request)
+    pairs = pairs_of(console.fleet.all())
+    now_s = time.monotonic()
+    groups: dict[str, list[PairView]] = {}
+    for pair in pairs:
+        groups.setdefault(_secondary_name(pair), []).append(pair_view(pair, now_s))
+    return page(
+        request,
+        principal,
+        "pairs/overview.html",
+        topics=["pairs:all"] if pairs else [],
+        section="pairs",
+        groups=groups,
+        cells=console.topics.pairs("all", language_of(request, principal)),
+        unpaired=[live.engine for live in console.fleet.all() if not live.engine.group_key],
+    )
+
+
+def _secondary_name(pair: Pair) -> str:
+    for live in pair.lives:
+        if not live.engine.is_primary:
+            return live.engine.name
+    return pair.other_name
+
+
+@router.get("/pairs/{engine_id:int}")
+async def pair_page(request: Request, principal: Viewer, engine_id: int) -> Response:
+    """How the pair is, what can be done, and why not yet."""
+    console = console_of(request)
+    pair, view = require_pair(console, engine_id)
+    events = await asyncio.to_thread(
+        console.past.events, EventQuery(engine_ids=pair.engine_ids, limit=8)
+    )
+    points = chart_points(pair, time.monotonic())
+    return page(
+        request,
+        principal,
+        "pairs/status.html",
+        topics=[f"pair:{pair.id}", f"chart:{pair.id}"],
+        section="pairs",
+        tab="status",
+        pair=pair,
+        p=view,
+        cells=console.topics.pair(str(pair.id), language_of(request, principal)),
+        events=events,
+        trips=json.dumps([(at, trip) for at, trip, _ in points]),
+        lags=json.dumps([(at, lag) for at, _, lag in points]),
+    )
+
+
+@router.get("/pairs/{engine_id:int}/settings")
+async def settings_page(request: Request, principal: Viewer, engine_id: int) -> Response:
+    """The settings in force, read from the owner at this moment."""
+    return await show_settings(request, principal, engine_id)
+
+
+async def show_settings(
+    request: Request, principal: Viewer, engine_id: int, **more: Any
+) -> Response:
+    """The settings page, also with what was wrong with a change."""
+    console = console_of(request)
+    pair, view = require_pair(console, engine_id)
+    settings: GroupSettings | None = None
+    trouble: MseError | None = None
+    try:
+        live = asked_engine(pair, view)
+        client = console.fleet.feed(live.engine.id).client
+        settings = await client.get("/v1/ha/settings", GroupSettings)
+    except MseError as error:
+        trouble = error
+    values = {"errors": {}, "error": trouble, "form": None, **more}
+    status = values.pop("status", 200)
+    return page(
+        request,
+        principal,
+        "pairs/settings.html",
+        status=status,
+        section="pairs",
+        tab="settings",
+        pair=pair,
+        p=view,
+        settings=settings,
+        **values,
+    )
+
+
+def require_pair(console: Console, engine_id: int) -> tuple[Pair, PairView]:
+    """The pair of an engine; raises NotFound."""
+    console.fleet.get(engine_id)
+    found = console.topics.pair_of(engine_id)
+    if found is None:
+        raise NotFound(
+            "This engine is not paired, as far as this console knows.",
+            "Its own page offers to pair it.",
+        )
+    return found
+
+
+def asked_engine(pair: Pair, view: PairView, *, not_owner: bool = False) -> EngineLive:
+    """Whom to ask for a change: the owner where it is heard, or (``not_owner``) the other one."""
+    now_s = time.monotonic()
+    fresh = [live for live in pair.lives if live.is_fresh(now_s)]
+    wanted = [live for live in fresh if (live.engine.node == view.owner) != not_owner]
+    if wanted:
+        return wanted[0]
+    if fresh and not not_owner:
+        return fresh[0]
+    names = ", ".join(live.engine.name for live in pair.lives)
+    raise NotFound(
+        f"No engine that could be asked answers at this moment ({names}); nothing was changed.",
+        "On a machine itself 'mse ha' does the same, also while its management process is down.",
+    )

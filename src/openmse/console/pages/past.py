@@ -1,0 +1,167 @@
+"""What has been: events with filter and export, the timeline, and long actions."""
+
+import asyncio
+import csv
+import io
+import json
+from datetime import UTC, datetime, timedelta
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from openmse.console.context import console_of
+from openmse.console.live.timeline import bars, place, timeline
+from openmse.console.pages.common import is_fragment, language_of, page
+from openmse.console.pages.pairs import require_pair
+from openmse.console.people.access import Viewer
+from openmse.console.store.past import Event, EventQuery
+from openmse.console.store.store import now
+
+router = APIRouter(include_in_schema=False)
+SPANS = {"1h": 3600, "24h": 86400, "7d": 7 * 86400, "30d": 30 * 86400}
+COLUMNS = ("at", "node", "severity", "kind", "sentence", "term", "epoch")
+
+
+@router.get("/pairs/{engine_id:int}/events")
+async def events_page(request: Request, principal: Viewer, engine_id: int) -> Response:
+    """The events of both nodes, newest first."""
+    console = console_of(request)
+    pair, view = require_pair(console, engine_id)
+    wanted = event_query(request, pair.engine_ids)
+    events = await asyncio.to_thread(console.past.events, wanted)
+    kinds = await asyncio.to_thread(console.past.event_kinds, pair.engine_ids)
+    template = "pairs/events_table.html" if is_fragment(request) else "pairs/events.html"
+    return page(
+        request,
+        principal,
+        template,
+        section="pairs",
+        tab="events",
+        pair=pair,
+        p=view,
+        events=events,
+        kinds=kinds,
+        q=wanted,
+        query=request.url.query,
+        next_before=events[-1].at if len(events) == wanted.limit else "",
+    )
+
+
+def event_query(request: Request, engine_ids: tuple[int, ...], limit: int = 100) -> EventQuery:
+    """The query as the URL has it."""
+    given = request.query_params
+    span = SPANS.get(given.get("span", ""), 0)
+    since = datetime.now(UTC) - timedelta(seconds=span)
+    return EventQuery(
+        engine_ids=engine_ids,
+        severity=given.get("severity", "")[:16],
+        kind=given.get("kind", "")[:64],
+        text=given.get("text", "")[:100],
+        since=since.isoformat(timespec="milliseconds") if span else "",
+        before=given.get("before", "")[:40],
+        limit=limit,
+    )
+
+
+@router.get("/pairs/{engine_id:int}/events.{form}")
+async def export(request: Request, principal: Viewer, engine_id: int, form: str) -> Response:
+    """The same events as a file: csv or json."""
+    console = console_of(request)
+    pair, _ = require_pair(console, engine_id)
+    wanted = event_query(request, pair.engine_ids, 10_000)
+    events = await asyncio.to_thread(console.past.events, wanted)
+    is_json = form == "json"
+    body = as_json(events) if is_json else as_csv(events)
+    name = f"events-{pair.id}-{now()[:10]}.{'json' if is_json else 'csv'}"
+    return Response(
+        body,
+        media_type="application/json" if is_json else "text/csv; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
+
+
+def as_json(events: list[Event]) -> str:
+    """For programs."""
+    rows = [{name: getattr(event, name) for name in COLUMNS} for event in events]
+    return json.dumps({"events": rows}, ensure_ascii=False, indent=1)
+
+
+def as_csv(events: list[Event]) -> str:
+    """For spreadsheets; a cell that would be read as a formula is quoted with an apostrophe."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(COLUMNS)
+    for event in events:
+        cells = [str(getattr(event, name)) for name in COLUMNS]
+        writer.writerow([f"'{c}" if c[:1] in ("=", "+", "-", "@", "\t") else c for c in cells])
+    return out.getvalue()
+
+
+@router.get("/pairs/{engine_id:int}/timeline")
+async def timeline_page(request: Request, principal: Viewer, engine_id: int) -> Response:
+    """Who owned when, faults, and each move's phases in milliseconds."""
+    console = console_of(request)
+    pair, view = require_pair(console, engine_id)
+    span = request.query_params.get("span", "24h")
+    span_s = SPANS.get(span, SPANS["24h"])
+    until = datetime.now(UTC)
+    since = (until - timedelta(seconds=span_s)).isoformat(timespec="milliseconds")
+    end = until.isoformat(timespec="milliseconds")
+    events = await asyncio.to_thread(
+        console.past.events, EventQuery(engine_ids=pair.engine_ids, limit=10_000)
+    )
+    found = timeline(events)
+    faults = [(event, place(event.at, since, end)) for event in found.faults if event.at >= since]
+    return page(
+        request,
+        principal,
+        "pairs/timeline.html",
+        section="pairs",
+        tab="timeline",
+        pair=pair,
+        p=view,
+        span=span if span in SPANS else "24h",
+        spans=list(SPANS),
+        bars=bars(found.reigns, since, end),
+        faults=faults,
+        moves=list(reversed(found.moves))[:50],
+        since=since,
+        until=end,
+    )
+
+
+@router.get("/pairs/{engine_id:int}/actions")
+async def actions_page(request: Request, principal: Viewer, engine_id: int) -> Response:
+    """Long actions of the pair, newest first."""
+    console = console_of(request)
+    pair, view = require_pair(console, engine_id)
+    found = await asyncio.to_thread(console.past.actions, pair.engine_ids, 100)
+    return page(
+        request,
+        principal,
+        "pairs/actions.html",
+        section="pairs",
+        tab="actions",
+        pair=pair,
+        p=view,
+        actions=found,
+    )
+
+
+@router.get("/actions/{action_id}")
+async def action_page(request: Request, principal: Viewer, action_id: str) -> Response:
+    """One action: its steps on each machine, live while it goes on, kept afterwards."""
+    console = console_of(request)
+    action = await asyncio.to_thread(console.actions.get, action_id)
+    found = console.topics.pair_of(action.engine_id)
+    language = language_of(request, principal)
+    return page(
+        request,
+        principal,
+        "pairs/action.html",
+        topics=[f"action:{action_id}"] if action.state == "running" else [],
+        section="pairs",
+        a=action,
+        pair=found[0] if found else None,
+        cells=await asyncio.to_thread(console.topics.action, action_id, language),
+    )

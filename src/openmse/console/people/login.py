@@ -1,0 +1,101 @@
+"""Log-in, set-up link, and their rules; pages and tests use the same functions. Blocking."""
+
+import re
+import time
+
+from openmse.console.context import Console
+from openmse.console.errors import FormError, LockedOut, LoginRefused, NotFound
+from openmse.console.people.roles import Role
+from openmse.console.people.secrets import (
+    digest,
+    hash_password,
+    is_password,
+    needs_new_hash,
+    new_secret,
+    password_fault,
+)
+
+_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,62}$")
+_SETUP = "setup_link"
+
+
+def log_in(console: Console, name: str, password: str, address: str) -> str:
+    """The secret of a new session; raises LoginRefused or LockedOut."""
+    keys = (f"user:{name.lower()}", f"from:{address}")
+    waits = [console.lockout.wait_s(key, time.monotonic()) for key in keys]
+    if max(waits) > 0:
+        console.audit.add(
+            who=name, address=address, action="log in", outcome="refused", detail="locked out"
+        )
+        raise LockedOut(
+            f"There were too many wrong guesses; try again in {max(waits) / 60:.0f} min.",
+            "Another administrator can set a new password meanwhile.",
+        )
+    user = console.people.find(name)
+    is_right = is_password(user.password_hash if user else "", password)
+    if user is None or not is_right or user.is_disabled:
+        for key in keys:
+            console.lockout.wrong(key, time.monotonic())
+        console.audit.add(who=name, address=address, action="log in", outcome="refused")
+        raise LoginRefused(
+            "The user name or the password is wrong.", "Names and passwords are case-sensitive."
+        )
+    for key in keys:
+        console.lockout.right(key)
+    if needs_new_hash(user.password_hash):
+        console.people.change(name, password_hash=hash_password(password))
+    secret = new_secret()
+    console.people.begin_session(user, secret, new_secret(), address)
+    console.audit.add(who=name, role=user.role.value, address=address, action="log in")
+    return secret
+
+
+def new_setup_link(console: Console) -> str:
+    """A link that makes an administrator, once; an older one ends. Only its hash is kept."""
+    secret = new_secret()
+    console.store.put(_SETUP, digest(secret))
+    return f"{console.settings.shown_url}/setup/{secret}"
+
+
+def require_setup_link(console: Console, secret: str) -> None:
+    """Raise NotFound unless this is the link that is open."""
+    if not secret or console.store.get(_SETUP) != digest(secret):
+        raise NotFound(
+            "This set-up link has been used, or a newer one was printed.",
+            "Log in; or run 'mse console recover' on the console's machine for a new link.",
+        )
+
+
+def use_setup_link(console: Console, secret: str, form: dict[str, str], address: str) -> None:
+    """Make the administrator of a set-up link; raises FormError or NotFound."""
+    require_setup_link(console, secret)
+    name = form.get("name", "")
+    check_new_user(name, form.get("password", ""), form.get("password_again", ""))
+    if not console.store.take(_SETUP, digest(secret)):
+        require_setup_link(console, "")
+    hashed = hash_password(form["password"])
+    if console.people.find(name):
+        console.people.change(
+            name, password_hash=hashed, role=Role.ADMINISTRATOR.value, is_disabled=False
+        )
+    else:
+        console.people.add(name, hashed, Role.ADMINISTRATOR)
+    console.audit.add(
+        who=name, role=Role.ADMINISTRATOR.value, address=address, action="set up administrator"
+    )
+
+
+def check_new_user(name: str, password: str, again: str | None = None) -> None:
+    """Raise FormError where a name or a new password cannot be used."""
+    faults = {}
+    if not _NAME.match(name):
+        faults["name"] = (
+            "1 to 63 letters, digits, '.', '_', '@' or '-', beginning with a letter or digit."
+        )
+    fault = password_fault(password, name)
+    if fault:
+        faults["password"] = fault
+    elif again is not None and again != password:
+        faults["password_again"] = "The two passwords differ."
+    if faults:
+        raise FormError(faults)

@@ -1,0 +1,52 @@
+"""Roles, and the person or program behind a request. Pure."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """Each may everything that the one before may."""
+
+    VIEWER = "viewer"
+    """Look at everything but people and the audit."""
+    OPERATOR = "operator"
+    """Also move the service: switchover, failback, maintenance, rehearsals."""
+    ADMINISTRATOR = "administrator"
+    """Everything: engines, pairing, forced takeover, settings, people."""
+
+    @property
+    def rank(self) -> int:
+        """Higher may more."""
+        return _ORDER.index(self)
+
+    def may(self, needed: "Role") -> bool:
+        """Whether this role reaches as far as ``needed``."""
+        return self.rank >= needed.rank
+
+
+_ORDER = [Role.VIEWER, Role.OPERATOR, Role.ADMINISTRATOR]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Principal:
+    """Who asks; ``csrf`` is '' for tokens, which browsers never send by themselves."""
+
+    user_id: int
+    name: str
+    role: Role
+    kind: str
+    """user or token"""
+    language: str = ""
+    theme: str = ""
+    csrf: str = ""
+    session: str = ""
+    """The hash of the session's secret; '' for tokens."""
+
+    def may(self, needed: Role) -> bool:
+        """Whether this one may do what ``needed`` is asked for."""
+        return self.role.may(needed)
+
+    @property
+    def who(self) -> str:
+        """As the audit names it."""
+        return self.name if self.kind == "user" else f"{self.name} (token)"

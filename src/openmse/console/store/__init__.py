@@ -1,0 +1,1 @@
+"""What the console keeps: SQLite by default, PostgreSQL by URL; one explicit schema version."""

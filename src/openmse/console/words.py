@@ -1,0 +1,26 @@
+"""Words that come out of values and are translated by the filter ``word``: for the catalogues.
+
+States of the protocol (PRIMARY_ACTIVE …) stay as they are: the guide, the command line and the
+logs write them so, in every language.
+"""
+
+WORDS = (
+    "Unknown", "Reachable", "Unreachable", "Other certificate", "Not managed here", "Running",
+    "Down", "Monitor down", "Up", "Setting up", "Heard", "Silent", "None",
+    "primary", "secondary", "standby", "none",
+    "viewer", "operator", "administrator",
+    "enabled", "disabled", "up", "down", "dormant",
+    "sync", "catching_up", "alone", "ok", "degraded", "failed",
+    "handover", "takeover", "release", "stop", "rebuild",
+    "switchover", "failback", "maintenance", "drill", "pair", "unpair", "settings", "rejoin",
+    "release_protect", "confirm_alone",
+    "running", "done", "refused", "lost", "begun", "waiting",
+    "info", "warning", "error",
+    "check", "pairing password", "synchronization", "claim", "facts",
+    "log in", "set up administrator", "add engine", "edit engine", "delete engine", "synchronize",
+    "add user", "change user", "remove user", "change password", "add token", "remove token",
+    "change settings", "maintenance on", "maintenance off", "recover",
+    "Device name", "Device type", "IP address", "Version", "Reachability", "State",
+    "Secondary server", "Mobility services",
+    "Connection", "Identity", "Log in", "Services", "Finished", "Secondary", "Pair",
+)  # fmt: skip

@@ -1,0 +1,158 @@
+"""The console as the process that it is, for tests and screenshots."""
+
+import contextlib
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+from live_pair import PASSWORD, Site, until
+
+from openmse.console.certificate import files
+from openmse.console.settings import load
+
+ADMIN = "anna"
+SECRET = "a quiet winter evening"
+
+
+class ConsoleProcess:
+    """``python -m openmse.console`` on a socket that is passed in; may be killed and started."""
+
+    def __init__(self, root: Path) -> None:
+        root.mkdir(mode=0o700, exist_ok=True)
+        self.root = root
+        self.socket = socket.socket()
+        self.socket.bind(("127.0.0.1", 0))
+        self.socket.listen(128)
+        self.port = self.socket.getsockname()[1]
+        self.url = f"https://localhost:{self.port}"
+        self.config = root / "console.toml"
+        self.log = root / "console.log"
+        self.config.write_text(
+            f'[console]\nname = "console"\naddress = "127.0.0.1"\nurl = "{self.url}"\n'
+            f'[witness]\naddress = "10.10.10.13"\n[paths]\nstate_dir = "{root}/state"\n'
+        )
+        self.link = ""
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it serves."""
+        fd = self.socket.fileno()
+        command = [sys.executable, "-m", "openmse.console", "--config", str(self.config)]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*command, "--fd", str(fd)], pass_fds=[fd], stdout=log, stderr=log
+            )
+        until(lambda: "serves at" in self.text() or self.process_ended(), "the console serves")
+        assert not self.process_ended(), self.text()
+
+    def process_ended(self) -> bool:
+        """Whether it has died."""
+        return self.process is not None and self.process.poll() is not None
+
+    def text(self) -> str:
+        """What it has written."""
+        return self.log.read_text() if self.log.exists() else ""
+
+    def kill(self) -> None:
+        """SIGKILL: nothing is tidied up."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(10)
+
+    def stop(self) -> None:
+        """As systemd does; it has to end by itself."""
+        assert self.process is not None
+        self.process.terminate()
+        assert self.process.wait(15) == 0, self.text()
+
+    def client(self, **options: Any) -> httpx.Client:
+        """A client that trusts exactly this console."""
+        import ssl
+
+        context = ssl.create_default_context(cafile=str(files(load(self.config))[0]))
+        return httpx.Client(base_url=self.url, verify=context, timeout=20, **options)
+
+    def make_administrator(self) -> None:
+        """Use the set-up link that the first start printed."""
+        found = re.search(r"https://\S+(/setup/\S+)", self.text())
+        assert found, self.text()
+        self.link = found[1]
+        form = {"name": ADMIN, "password": SECRET, "password_again": SECRET}
+        with self.client() as client:
+            assert client.post(found[1], data=form).status_code == 303
+
+    @contextlib.contextmanager
+    def logged_in(self, name: str = ADMIN, password: str = SECRET) -> Iterator[httpx.Client]:
+        """A client with a session, and the session's token against forgery in its headers."""
+        with self.client(follow_redirects=True) as client:
+            answer = client.post("/login", data={"name": name, "password": password})
+            found = re.search(r'X-CSRF-Token": "([^"]+)"', answer.text)
+            assert found, answer.text[:2000]
+            client.headers["X-CSRF-Token"] = found[1]
+            yield client
+
+    def add(self, site: Site, *names: str) -> None:
+        """Add engines through the REST API, as a program would."""
+        with self.logged_in() as client:
+            for name in names:
+                node = site.nodes[name]
+                shown = httpx.get(f"https://127.0.0.1:{node.port}/v1/hello", verify=False)
+                body = {
+                    "name": name,
+                    "address": "127.0.0.1",
+                    "port": node.port,
+                    "contact": "night desk",
+                    "fingerprint": shown.json()["fingerprint"],
+                    "user": "admin",
+                    "password": PASSWORD,
+                }
+                answer = client.post("/api/v1/engines", json=body)
+                assert answer.status_code == 201, answer.text
+
+
+@contextlib.contextmanager
+def console_process(root: Path) -> Iterator[ConsoleProcess]:
+    """A console with an administrator, as long as the context lasts."""
+    made = ConsoleProcess(root)
+    try:
+        made.start()
+        made.make_administrator()
+        yield made
+        assert "Traceback" not in made.text(), made.text()
+    finally:
+        if made.process is not None and made.process.poll() is None:
+            made.process.kill()
+            made.process.wait(10)
+        made.socket.close()
+
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def launch(playwright: Any) -> Any:
+    """Debian's Chromium."""
+    return playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+
+
+def log_in(page: Any, console: ConsoleProcess, name: str = ADMIN, password: str = SECRET) -> None:
+    """Log in as people do."""
+    page.goto(f"{console.url}/login")
+    page.fill("#f-name", name)
+    page.fill("#f-password", password)
+    page.click("button.primary")
+    page.wait_for_url("**/engines*")

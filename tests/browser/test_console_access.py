@@ -1,0 +1,100 @@
+"""Everybody can use it: axe on every page, in both themes, with dialogs open, at both widths."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from live_pair import Site
+from stage import ConsoleProcess, log_in
+
+IS_PAIRED = True
+AXE = Path(__file__).parent / "vendor" / "axe.min.js"
+PAGES = (
+    "/engines",
+    "/engines/1",
+    "/engines/1/edit",
+    "/engines/new",
+    "/pairs",
+    "/pairs/1",
+    "/pairs/1/events",
+    "/pairs/1/timeline",
+    "/pairs/1/settings",
+    "/pairs/1/actions",
+    "/people",
+    "/me",
+    "/audit",
+    "/api/docs",
+)
+DIALOGS = (
+    ("/pairs/1", "#pair-switchover button"),
+    ("/pairs/1", "button:has-text('Unpair')"),
+    ("/engines/1", "button:has-text('Delete')"),
+    ("/people", "button:has-text('Change…')"),
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _engines(console: ConsoleProcess, site: Site) -> None:
+    console.add(site, "mse1", "mse2")
+
+
+def _faults(page: Any) -> list[str]:
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [
+        f"{page.url}: {v['id']} ({v['impact']}): {v['nodes'][0]['html'][:160]}"
+        for v in found["violations"]
+        if v["impact"] in ("serious", "critical")
+    ]
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_serious(browser: Any, console: ConsoleProcess, theme: str) -> None:
+    """Contrast in both themes included."""
+    context = browser.new_context(
+        ignore_https_errors=True, color_scheme=theme, viewport={"width": 1440, "height": 900}
+    )
+    page = context.new_page()
+    page.goto(f"{console.url}/login")
+    faults = _faults(page)
+    log_in(page, console)
+    for path in PAGES:
+        page.goto(console.url + path)
+        faults += _faults(page)
+    for path, button in DIALOGS:
+        page.goto(console.url + path)
+        page.click(f"{button}:enabled")
+        page.wait_for_selector("dialog[open]")
+        faults += _faults(page)
+    context.close()
+    assert not faults, "\n".join(faults)
+
+
+def test_a_phone_needs_no_sideways_scrolling(browser: Any, console: ConsoleProcess) -> None:
+    """At 390 px every page fits, and what is tapped is large enough."""
+    context = browser.new_context(
+        ignore_https_errors=True, viewport={"width": 390, "height": 844}, has_touch=True
+    )
+    page = context.new_page()
+    log_in(page, console)
+    wide = []
+    for path in PAGES:
+        page.goto(console.url + path)
+        width = page.evaluate("document.documentElement.scrollWidth")
+        if width > 390:
+            wide.append(f"{path}: {width} px")
+    context.close()
+    assert not wide
+
+
+def test_it_speaks_japanese(page: Any, console: ConsoleProcess) -> None:
+    """The switch is in the menu, and stays."""
+    page.click("details.menu summary")
+    page.click("button[lang=ja]")
+    page.wait_for_selector("html[lang=ja]")
+    page.goto(f"{console.url}/engines")
+    assert page.locator("h1").inner_text() == "エンジン"
+    page.click("details.menu summary")
+    page.click("button[lang=en]")
+    page.wait_for_selector("html[lang=en]")

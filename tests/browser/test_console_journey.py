@@ -1,0 +1,112 @@
+"""One person's way: add, pair, watch, switch over, lose the owner, delete; wrong inputs between."""
+
+from typing import Any
+
+import pytest
+from live_pair import PASSWORD, Site, until
+from stage import ConsoleProcess
+
+IS_PAIRED = False
+
+
+def _wizard(page: Any, console: ConsoleProcess, name: str, port: str) -> None:
+    page.goto(f"{console.url}/engines/new")
+    page.fill("#f-name", name)
+    page.fill("#f-address", "127.0.0.1")
+    page.fill("#f-port", port)
+    page.click("button:has-text('Connect')")
+
+
+@pytest.mark.timeout(180)
+def test_from_nothing_to_a_pair_that_moves(page: Any, console: ConsoleProcess, site: Site) -> None:
+    """The whole story, in the order in which it happens to people."""
+    assert page.locator("text=No engines yet").count() == 1
+    _wizard(page, console, "mse1", "1")
+    assert "Nothing listens at" in page.locator(".problem").inner_text()
+    assert page.input_value("#f-name") == "mse1"
+    page.fill("#f-port", "seven")
+    page.click("button:has-text('Connect')")
+    assert "A port is a number" in page.locator("#fh-port").inner_text()
+
+    page.fill("#f-port", str(site.nodes["mse1"].port))
+    page.click("button:has-text('Connect')")
+    page.wait_for_url("**/trust")
+    shown = page.locator(".fingerprint").inner_text()
+    assert shown == site.nodes["mse1"].serve_fingerprint()
+    page.check("input[name=confirmed]")
+    page.click("button:has-text('Continue')")
+    page.wait_for_url("**/claim")
+    page.fill("#f-user", "admin")
+    page.fill("#f-password", "not the password")
+    page.click("button:has-text('Add this engine')")
+    assert page.locator(".problem").count() == 1
+    page.fill("#f-user", "admin")
+    page.fill("#f-password", PASSWORD)
+    page.click("button:has-text('Add this engine')")
+    page.wait_for_selector("h1:has-text('mse1')")
+    page.wait_for_selector("#engine-reach:has-text('Reachable')")
+
+    _pair(page, console, site)
+    _move(page, console, site)
+    _lose_the_owner(page, console, site)
+
+
+def _pair(page: Any, console: ConsoleProcess, site: Site) -> None:
+    page.click("text=Pair with a secondary")
+    page.fill("#f-name", "mse2")
+    page.fill("#f-address", "127.0.0.1")
+    page.fill("#f-port", str(site.nodes["mse2"].port))
+    page.click("button:has-text('Continue')")
+    page.wait_for_url("**/trust")
+    page.check("input[name=confirmed]")
+    page.click("button:has-text('Continue')")
+    page.wait_for_url("**/pair")
+    page.fill("#f-user", "admin")
+    page.fill("#f-password", PASSWORD)
+    page.fill("#f-failover_wait_s", "2")
+    page.fill("#f-witness_address", "10.10.10.13")
+    page.fill("#f-witness_password", "the witness's own password")
+    page.click("button:has-text('Pair mse1 with mse2')")
+    page.wait_for_url("**/actions/*")
+    page.wait_for_selector("#action-state:has-text('done')", timeout=40_000)
+    steps = page.locator("#action-steps").inner_text()
+    assert "synchronization" in steps
+    assert "certificates" in steps
+
+
+def _move(page: Any, console: ConsoleProcess, site: Site) -> None:
+    page.click("text=To the pair")
+    page.wait_for_selector("#pair-owner:has-text('mse1')")
+    page.wait_for_selector("#pair-switchover button:enabled", timeout=20_000)
+    page.click("#pair-switchover button")
+    page.wait_for_selector("dialog[open]")
+    assert page.evaluate("document.activeElement.textContent") == "Cancel"
+    page.keyboard.press("Escape")
+    page.wait_for_selector("dialog", state="detached")
+    page.click("#pair-switchover button")
+    page.click("button:has-text('Switch over to mse2')")
+    page.wait_for_url("**/actions/*")
+    page.wait_for_selector("#action-state:has-text('done')", timeout=30_000)
+    assert "stop" in page.locator("#action-steps").inner_text()
+    page.click("text=To the pair")
+    page.wait_for_selector("#pair-owner:has-text('mse2')")
+    page.click("nav a:has-text('Timeline')")
+    page.wait_for_selector("text=Moves and their phases")
+    assert page.locator("td:has-text('promote')").count() >= 1
+
+
+def _lose_the_owner(page: Any, console: ConsoleProcess, site: Site) -> None:
+    page.goto(f"{console.url}/pairs/1")
+    page.wait_for_selector("#pair-replication:has-text('Up')", timeout=20_000)
+    site.power_off("mse2")
+    site.nodes["mse2"].stop()
+    page.wait_for_selector("#pair-owner:has-text('mse1')", timeout=30_000)
+    page.wait_for_selector("#pair-second:has-text('no data for')")
+    page.wait_for_selector("#pair-heartbeats:has-text('Down')")
+    page.goto(f"{console.url}/engines/2")
+    page.click("button:has-text('Delete')")
+    page.wait_for_selector("dialog[open]:has-text('cannot be told')")
+    page.click("dialog button.danger-final")
+    page.wait_for_url("**/engines")
+    until(lambda: page.locator("tbody tr").count() == 1, "mse2 is gone from the list")
+    assert "add it" in page.goto(f"{console.url}/pairs/1").text().lower()

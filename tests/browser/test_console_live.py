@@ -1,0 +1,99 @@
+"""The stream: many tabs, a console that dies, focus that stays, history that is whole."""
+
+from typing import Any
+
+import pytest
+from live_pair import Site, until
+from stage import ConsoleProcess
+
+IS_PAIRED = True
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _engines(console: ConsoleProcess, site: Site) -> None:
+    console.add(site, "mse1", "mse2")
+
+
+def _holds(page: Any, expression: str) -> None:
+    """Playwright's own waiting evaluates strings, which the page's policy forbids."""
+    until(lambda: page.evaluate(expression), expression, 15)
+
+
+def _ticks(page: Any) -> None:
+    page.evaluate(
+        "window.seen = 0; document.addEventListener('mse:live', (e) => {"
+        " if (e.detail.name === 'tick') window.seen += 1 })"
+    )
+
+
+def test_eight_tabs_at_once_are_all_alive(page: Any, console: ConsoleProcess) -> None:
+    """Browsers allow six connections to a host; one stream serves all tabs."""
+    tabs = [page] + [page.context.new_page() for _ in range(7)]
+    for number, tab in enumerate(tabs):
+        tab.goto(console.url + ["/engines", "/pairs/1", "/pairs", "/engines/1"][number % 4])
+        _ticks(tab)
+    for tab in tabs:
+        _holds(tab, "window.seen >= 2")
+        assert tab.locator("#stale").is_hidden()
+
+
+def test_the_leading_tab_may_go(page: Any, console: ConsoleProcess) -> None:
+    """Another tab takes the stream over."""
+    page.goto(f"{console.url}/pairs/1")
+    _ticks(page)
+    _holds(page, "window.seen >= 1")
+    other = page.context.new_page()
+    other.goto(f"{console.url}/pairs/1")
+    _ticks(other)
+    _holds(other, "window.seen >= 1")
+    page.goto("about:blank")
+    other.evaluate("window.seen = 0")
+    _holds(other, "window.seen >= 2")
+
+
+@pytest.mark.timeout(120)
+def test_a_console_that_dies_is_told_and_comes_back(page: Any, console: ConsoleProcess) -> None:
+    """Silence is shown after three seconds, buttons are disabled; nothing typed is lost."""
+    page.goto(f"{console.url}/engines/new")
+    page.fill("#f-name", "mse9")
+    page.fill("#f-address", "127.0.0.1")
+    page.fill("#f-port", "1")
+    page.click("button:has-text('Connect')")
+    page.wait_for_selector(".problem")
+    wizard = page.url
+    watching = page.context.new_page()
+    watching.goto(f"{console.url}/pairs/1")
+    watching.wait_for_selector("#pair-switchover button:enabled")
+    console.kill()
+    watching.wait_for_selector("#stale:visible", timeout=8000)
+    assert "No word from the console for" in watching.locator("#stale").inner_text()
+    watching.wait_for_selector("#pair-switchover button:disabled")
+    console.start()
+    watching.wait_for_selector("#stale", state="hidden", timeout=15_000)
+    watching.wait_for_selector("#pair-switchover button:enabled", timeout=15_000)
+    page.goto(wizard)
+    assert page.input_value("#f-name") == "mse9"
+
+
+def test_back_shows_whole_pages(page: Any, console: ConsoleProcess) -> None:
+    """A fragment that shares a page's URL is never what 'back' shows."""
+    page.goto(f"{console.url}/engines")
+    page.select_option("select[name=show]", "secondary")
+    page.wait_for_url("**show=secondary*")
+    _holds(page, "document.querySelectorAll('tbody tr').length === 1")
+    page.click("tbody a >> nth=0")
+    page.wait_for_selector("h2:has-text('Identity')")
+    page.go_back()
+    page.wait_for_selector("header.top")
+    assert page.locator("tbody tr").count() == 1
+
+
+def test_a_region_with_the_focus_is_not_swapped(page: Any, console: ConsoleProcess) -> None:
+    """The figures change, but what a person is at stays the same element."""
+    page.goto(f"{console.url}/pairs/1")
+    page.wait_for_selector("#pair-switchover button:enabled")
+    page.focus("#pair-first a")
+    page.evaluate("document.activeElement.mine = true")
+    _ticks(page)
+    _holds(page, "window.seen >= 3")
+    assert page.evaluate("document.activeElement.mine") is True

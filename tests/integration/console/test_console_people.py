@@ -1,0 +1,206 @@
+"""Who gets in, how far, and what is remembered of it: over HTTPS, against the process."""
+
+import re
+import sqlite3
+from http import HTTPStatus
+
+import httpx
+import pytest
+from stage import ADMIN, SECRET, ConsoleProcess
+
+from openmse.console.app import make_app, make_console
+from openmse.console.headers import HEADERS
+from openmse.console.people import access
+from openmse.console.settings import ConsoleSettings, PathsPart
+from openmse.console.store.store import open_store
+
+OPEN = {"/login", "/setup/{secret}", "/me/session", "/", "/api/v1/openapi.json", "/static"}
+
+
+def _user(console: ConsoleProcess, name: str, role: str) -> None:
+    with console.logged_in() as client:
+        body = {"name": name, "password": SECRET, "role": role}
+        assert client.post("/api/v1/users", json=body).status_code in (201, 409)
+
+
+def test_no_route_is_without_the_gate(tmp_path: object) -> None:
+    """Whatever is added later: it needs a role, or stands in the short list of what does not."""
+    settings = ConsoleSettings(paths=PathsPart(state_dir=str(tmp_path)))
+    console = make_console(settings, open_store(settings))
+    unguarded = set()
+    for route in _routes(make_app(console)):
+        dependant = getattr(route, "dependant", None)
+        calls = _calls(dependant) if dependant is not None else set()
+        if access._principal not in calls:
+            unguarded.add(route.path)
+    console.store.close()
+    assert unguarded <= OPEN
+
+
+def _routes(app: object) -> list[object]:
+    found: list[object] = []
+    for route in app.routes:  # type: ignore[attr-defined]
+        inner = getattr(route, "original_router", None)
+        found += list(inner.routes) if inner is not None else [route]
+    assert len([route for route in found if hasattr(route, "dependant")]) > 50
+    return found
+
+
+def _calls(dependant: object) -> set[object]:
+    found = {dependant.call}  # type: ignore[attr-defined]
+    for inner in dependant.dependencies:  # type: ignore[attr-defined]
+        found |= _calls(inner)
+    return found
+
+
+def test_the_set_up_link_works_once(console: ConsoleProcess) -> None:
+    """It was used by the fixture."""
+    with console.client() as client:
+        answer = client.get(console.link)
+    assert answer.status_code == HTTPStatus.NOT_FOUND
+    assert "has been used" in answer.text
+
+
+@pytest.mark.parametrize(
+    "path", ["/login", "/engines", "/people", "/me", "/audit", "/nowhere", "/api/v1/engines"]
+)
+def test_every_answer_carries_the_policy(console: ConsoleProcess, path: str) -> None:
+    """Pages, errors and the API alike; nothing inline, nothing from elsewhere."""
+    with console.logged_in() as client:
+        answer = client.get(path)
+    for name, value in HEADERS.items():
+        assert answer.headers[name] == value
+    assert answer.headers["cache-control"] == "no-store"
+    assert "unsafe" not in answer.headers["content-security-policy"]
+    assert not re.search(r"<script(?![^>]*\ssrc=)|\sstyle=|\son\w+=|javascript:", answer.text)
+    assert "https://" not in re.sub(r"https://localhost:\d+", "", answer.text)
+
+
+def test_without_a_session_there_is_nothing(console: ConsoleProcess) -> None:
+    """Pages lead to the log-in and back; the API says 401."""
+    with console.client() as client:
+        answer = client.get("/pairs?x=1")
+        assert answer.headers["location"] == "/login?next=%2Fpairs%3Fx%3D1"
+        assert client.get("/live?topics=pairs:all").status_code == HTTPStatus.UNAUTHORIZED
+        assert client.get("/metrics").status_code == HTTPStatus.UNAUTHORIZED
+        refused = client.get("/api/v1/engines")
+        assert refused.status_code == HTTPStatus.UNAUTHORIZED
+        assert refused.json()["error"]["code"] == "MSE-CON-010"
+        forged = {"next": "//evil.example/", "name": ADMIN, "password": SECRET}
+        assert client.post("/login", data=forged).headers["location"] == "/engines"
+
+
+@pytest.mark.parametrize("role", ["viewer", "operator"])
+def test_a_role_reaches_as_far_as_it_says(console: ConsoleProcess, role: str) -> None:
+    """And the refusal says which role is needed."""
+    _user(console, f"a-{role}", role)
+    with console.logged_in(f"a-{role}") as client:
+        assert client.get("/engines").status_code == HTTPStatus.OK
+        for method, path in (
+            ("GET", "/people"),
+            ("GET", "/audit"),
+            ("GET", "/engines/new"),
+            ("POST", "/people"),
+            ("DELETE", f"/api/v1/users/{ADMIN}"),
+            ("POST", "/pairs/1/do/takeover"),
+            ("POST", "/pairs/1/do/unpair"),
+        ):
+            answer = client.request(method, path)
+            assert answer.status_code == HTTPStatus.FORBIDDEN, path
+            assert "administrator" in answer.text or "operator" in answer.text
+        moved = client.post("/pairs/1/do/switchover").status_code
+        expected = HTTPStatus.FORBIDDEN if role == "viewer" else HTTPStatus.NOT_FOUND
+        assert moved == expected
+
+
+def test_a_change_must_come_from_our_own_page(console: ConsoleProcess) -> None:
+    """No token, another session's token, or another origin: nothing is changed."""
+    with console.logged_in() as client:
+        token = client.headers.pop("X-CSRF-Token")
+        form = {"name": "mallory", "password": SECRET, "role": "administrator"}
+        attempts: list[tuple[dict[str, str], dict[str, str]]] = [
+            (form, {}),
+            ({**form, "csrf": "x" + token[1:]}, {}),
+            ({**form, "csrf": token}, {"Origin": "https://evil.example"}),
+            ({**form, "csrf": token}, {"Sec-Fetch-Site": "cross-site"}),
+        ]
+        for data, headers in attempts:
+            answer = client.post("/people", data=data, headers=headers)
+            assert answer.status_code == HTTPStatus.FORBIDDEN
+        assert "mallory" not in client.get("/people").text
+
+
+def test_after_five_wrong_guesses_even_the_right_one_waits(console: ConsoleProcess) -> None:
+    """The name waits; an administrator lifts it with a new password."""
+    _user(console, "forgetful", "viewer")
+    with console.client() as client:
+        for _ in range(5):
+            answer = client.post("/login", data={"name": "forgetful", "password": "wrong"})
+            assert answer.status_code == HTTPStatus.UNAUTHORIZED
+        right = client.post("/login", data={"name": "forgetful", "password": SECRET})
+        assert right.status_code == HTTPStatus.TOO_MANY_REQUESTS
+    console.stop()  # the address of this test has to wait too: begin anew
+    console.start()
+
+
+def test_tokens_reach_no_further_than_their_role(console: ConsoleProcess) -> None:
+    """They need no CSRF token, since no browser sends them by itself; ended ones are nothing."""
+    with console.logged_in() as client:
+        page = client.post(
+            "/me/tokens", data={"token_name": "graphs", "role": "viewer", "days": "1"}
+        )
+        found = re.search(r"msec_[\w-]+", page.text)
+        assert found is not None
+        bearer = {"Authorization": f"Bearer {found[0]}"}
+        with console.client(headers=bearer) as program:
+            assert program.get("/api/v1/engines").status_code == HTTPStatus.OK
+            assert "openmse_console_streams" in program.get("/metrics").text
+            assert program.get("/api/v1/users").status_code == HTTPStatus.FORBIDDEN
+            assert found[0] not in client.get("/people").text
+            number = re.search(r"/tokens/(\d+)/remove", client.get("/people").text)
+            assert number is not None
+            client.post(f"/tokens/{number[1]}/remove")
+            assert program.get("/api/v1/engines").status_code == HTTPStatus.UNAUTHORIZED
+
+
+def test_the_last_administrator_stays(console: ConsoleProcess) -> None:
+    """Neither removed, nor lowered, nor shut out."""
+    with console.logged_in() as client:
+        for form in ({"role": "viewer"}, {"disable": "yes"}, {"remove": ADMIN}):
+            assert client.post(f"/people/{ADMIN}", data=form).status_code == HTTPStatus.CONFLICT
+        assert client.get("/people").status_code == HTTPStatus.OK
+
+
+def test_the_audit_tells_and_cannot_be_changed(console: ConsoleProcess) -> None:
+    """Also not by somebody with the file in hand and SQL."""
+    _user(console, "noted", "viewer")
+    with console.logged_in() as client:
+        entries = client.get("/api/v1/audit").json()["entries"]
+        assert ("add user", "noted") in {(e["action"], e["target"]) for e in entries}
+        assert SECRET not in client.get("/audit").text
+    with sqlite3.connect(console.root / "state" / "console.db") as connection:
+        for statement in ("UPDATE audit SET who = 'x'", "DELETE FROM audit"):
+            with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+                connection.execute(statement)
+    connection.close()
+
+
+def test_a_session_ends_with_the_log_out(console: ConsoleProcess) -> None:
+    """The cookie is worth nothing afterwards."""
+    with console.logged_in() as client:
+        cookies = dict(client.cookies)
+        client.post("/logout")
+        with console.client(cookies=cookies) as later:
+            assert later.get("/me/session").status_code == HTTPStatus.UNAUTHORIZED
+
+
+def test_wrong_bodies_are_told_field_by_field(console: ConsoleProcess) -> None:
+    """The API as the pages: a full sentence, and nothing changed."""
+    with console.logged_in() as client:
+        answer: httpx.Response = client.post(
+            "/api/v1/users", json={"name": "!", "password": "short", "role": "viewer"}
+        )
+        assert answer.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
+        assert set(answer.json()["error"]["fields"]) == {"name", "password"}
+        unknown = client.post("/api/v1/users", json={"nam": "x"})
+        assert unknown.status_code == HTTPStatus.UNPROCESSABLE_ENTITY

@@ -1,0 +1,154 @@
+"""The living picture: what is stale is unknown, never the last known; timelines from events."""
+
+import pytest
+
+from openmse.console.errors import NodeUnreachable
+from openmse.console.filters import duration, milliseconds, size
+from openmse.console.live.pairs import pair_of, pair_view
+from openmse.console.live.state import EngineLive, Reach
+from openmse.console.live.timeline import bars, place, timeline
+from openmse.console.live.views import ListQuery, engine_view, find
+from openmse.console.nodes.models import Party, Register, Snapshot, Summary
+from openmse.console.nodes.sse import SseParser
+from openmse.console.pages.past import as_csv
+from openmse.console.store.engines import Engine
+from openmse.console.store.past import Event
+
+
+def _engine(number: int, name: str, role: str = "primary", key: str = "a@1|b@2") -> Engine:
+    return Engine(
+        id=number,
+        name=name,
+        address=f"10.0.0.{number}",
+        port=8466,
+        contact="",
+        certificate=b"",
+        fingerprint="",
+        token="",
+        node=name,
+        udi="",
+        device_type="",
+        version="1",
+        role=role,
+        group_key=key,
+        added_at="",
+        added_by="",
+    )
+
+
+def _live(engine: Engine, *, at_s: float, owner: str = "a", epoch: int = 1) -> EngineLive:
+    live = EngineLive(engine=engine, reach=Reach.UP, heard_at_s=at_s, is_monitor_up=True)
+    other = "b" if engine.name == "a" else "a"
+    live.summary = Summary(
+        node=engine.name, is_monitor_up=True, state="PRIMARY_ACTIVE", health="ok", owner=owner,
+        peer=other, peer_address="x",
+    )  # fmt: skip
+    live.snapshot = Snapshot(
+        node=engine.name,
+        state="PRIMARY_ACTIVE",
+        sync="sync",
+        health="ok",
+        register=Register(term=1, epoch=epoch, owner=owner, primary="a"),
+        peer=Party(name=other, is_heard=True, round_trip_ms=0.4),
+    )
+    return live
+
+
+def test_a_picture_older_than_three_seconds_is_unknown() -> None:
+    """Its age is told, its state is not."""
+    live = _live(_engine(1, "a"), at_s=100.0)
+    now = engine_view(live, 102.0)
+    assert (now.reach.kind, now.state.word, now.is_owner) == ("ok", "PRIMARY_ACTIVE", True)
+    old = engine_view(live, 104.0)
+    assert (old.reach.kind, old.state.word, old.state.kind) == ("bad", "Unknown", "off")
+    assert not old.is_owner
+    assert old.age_s == 4.0
+    assert old.peer == "b"
+
+
+def test_a_pair_believes_the_newest_register_that_is_heard() -> None:
+    """And nobody where nobody is heard."""
+    first = _live(_engine(1, "a"), at_s=100.0, owner="a", epoch=3)
+    second = _live(_engine(2, "b", "secondary"), at_s=103.0, owner="b", epoch=4)
+    pair = pair_of([second, first], 2)
+    assert pair is not None
+    assert pair.id == 1
+    assert pair_view(pair, 102.0).owner == "b"
+    assert pair_view(pair, 105.0).owner == "b"
+    assert pair_view(pair, 105.0).owner_snapshot is second.snapshot
+    nobody = pair_view(pair, 110.0)
+    assert (nobody.owner, nobody.heartbeats.word, nobody.replication.word) == ("", *["Unknown"] * 2)
+    assert "not known" in nobody.why_not.switchover
+
+
+def test_trouble_comes_first_and_pages_are_whole() -> None:
+    """Sorting, finding and paging."""
+    lives = [_live(_engine(n, f"mse{n:03}", key=""), at_s=100.0) for n in range(120)]
+    lives[77].become(Reach.SILENT, 50.0, NodeUnreachable("gone."))
+    views = [engine_view(live, 101.0) for live in lives]
+    rows, count = find(views, ListQuery())
+    assert (rows[0].engine.name, len(rows), count) == ("mse077", 50, 120)
+    assert len(find(views, ListQuery(page=3))[0]) == 20
+    assert find(views, ListQuery(text="MSE07"))[1] == 10
+    assert find(views, ListQuery(show="trouble"))[1] == 1
+    down = find(views, ListQuery(sort="name", is_descending=True))[0]
+    assert down[0].engine.name == "mse119"
+
+
+def _event(number: int, at: str, kind: str, sentence: str, severity: str = "info") -> Event:
+    return Event(
+        id=number, engine_id=1, cursor=str(number), at=f"2026-01-31T03:{at}.000+00:00", node="a",
+        kind=kind, severity=severity, sentence=sentence,
+    )  # fmt: skip
+
+
+def test_a_timeline_tells_reigns_and_phases() -> None:
+    """Each config counts once, from the first node that knew it."""
+    events = [
+        _event(4, "30:00", "config_chosen", "ALONE(b), term 1, epoch 2: lost."),
+        _event(1, "00:00", "config_chosen", "SYNC(a), term 1, epoch 1: begun."),
+        _event(2, "00:01", "config_chosen", "SYNC(a), term 1, epoch 1: begun."),
+        _event(5, "30:01", "takeover_done", "b serves. Steps: choose 5 ms, promote 204 ms."),
+        _event(3, "29:58", "lease_lost", "gone.", "error"),
+    ]
+    found = timeline(events)
+    assert [(r.owner, r.mode) for r in found.reigns] == [("a", "SYNC"), ("b", "ALONE")]
+    assert found.reigns[0].end == found.reigns[1].start
+    assert [(p.name, p.ms) for p in found.moves[0].phases] == [("choose", 5), ("promote", 204)]
+    assert found.moves[0].total_ms == 209
+    assert [e.kind for e in found.faults] == ["lease_lost"]
+    since, until = "2026-01-31T03:00:00+00:00", "2026-01-31T04:00:00+00:00"
+    drawn = bars(found.reigns, since, until)
+    assert [(b.x, b.width) for b in drawn] == [(0.0, 500.0), (500.0, 500.0)]
+    assert place("2026-01-31T03:15:00+00:00", since, until) == 250.0
+    assert timeline([]).reigns == ()
+
+
+def test_a_spreadsheet_gets_no_formula() -> None:
+    """An event's words cannot become a command on somebody's desk."""
+    text = as_csv([_event(1, "00:00", "x", "=cmd()")])
+    assert "'=cmd()" in text
+
+
+@pytest.mark.parametrize("cut", range(1, 40))
+def test_events_of_a_stream_survive_any_cut(cut: int) -> None:
+    """Chunks end anywhere."""
+    data = b': beat\n\nevent: a\nid: 7\ndata: {"x": 1}\n\ndata: y\r\ndata: z\r\n\r\n'
+    parser = SseParser()
+    found = [*parser.feed(data[:cut]), *parser.feed(data[cut:])]
+    assert [(e.name, e.data, e.id) for e in found] == [
+        ("a", '{"x": 1}', "7"),
+        ("message", "y\nz", ""),
+    ]
+
+
+def test_figures_read_as_people_say_them() -> None:
+    """And nothing is a dash."""
+    assert (duration(12), duration(184), duration(18360), duration(-1)) == (
+        "12 s",
+        "3 min 4 s",
+        "5 h 6 min",
+        "–",
+    )
+    assert (milliseconds(0.41), milliseconds(1234.0), milliseconds(None)) == ("0.41", "1,234", "–")
+    assert (size(512), size(1536), size(-1)) == ("512 B", "1.5 KiB", "–")
