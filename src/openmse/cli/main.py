@@ -22,6 +22,7 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
         "ha": ("openmse.cli.ha:ha", "Status, switchover, takeover, pairing and rehearsals."),
         "config": ("openmse.cli.config:config", "Check and show the configuration file."),
         "node": ("openmse.cli.node:node", "Prepare this machine, stop its daemon on purpose."),
+        "setup": ("openmse.cli.setup:setup", "Set up this machine: the wizard."),
         "witness": ("openmse.cli.witness:witness", "Run and manage the third vote."),
         "license": ("openmse.cli.license:license", "Licences: what is granted, install, issue."),
         "server-info": ("openmse.cli.info:getserverinfo", "What getserverinfo shows."),
