@@ -59,6 +59,9 @@ def setup(ctx: click.Context, /, **options: str | bool) -> None:
         session.run()
     except Ended as ended:
         raise click.exceptions.Abort from ended
+    except KeyboardInterrupt:
+        click.echo("\nStopped; nothing was changed.", err=True)
+        sys.exit(130)
 
 
 def main() -> None:

@@ -26,6 +26,7 @@ def apply(plan: Plan, files: Files, system: System, say: Say) -> None:
                 done.append((f"restore {change.path}", files.put(change)))
             for act in step.acts:
                 done.append((f"take back: {act_text(act)}", system.perform(act, say)))
+        files.settle()
     except MseError as error:
         raise _taken_back(current, error, done) from error
     except BaseException as error:

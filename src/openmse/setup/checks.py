@@ -1,6 +1,7 @@
 """The checks before applying: facts in, green or red out, each with what to do. Pure."""
 
 import ipaddress
+import textwrap
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 
@@ -70,10 +71,15 @@ def as_lines(checks: tuple[Check, ...]) -> list[str]:
     """For a terminal."""
     lines = []
     for check in checks:
-        lines.append(f"[{check.colour.value:^11}] {check.name}: {check.sentence}")
+        text = f"[{check.colour.value:^11}] {check.name}: {check.sentence}"
+        lines += textwrap.wrap(text, WIDTH, subsequent_indent=INDENT)
         if check.action and check.colour is Colour.RED:
-            lines.append(f"{'':14}What to do: {check.action}")
+            text = f"What to do: {check.action}"
+            lines += textwrap.wrap(text, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT)
     return lines
+
+
+WIDTH, INDENT = 80, " " * 14
 
 
 def judge(view: View, found: Found) -> tuple[Check, ...]:

@@ -17,6 +17,7 @@ def machine_of(
     config: str,
     *,
     group: GroupInfo | None = None,
+    register_name: str = "",
     has_pairing_password: bool = False,
     direct_interface: str = NONE,
 ) -> Machine:
@@ -28,11 +29,11 @@ def machine_of(
     hostname = (world.text(HOSTNAME) or "mse").strip() or "mse"
     servers, search = resolver.servers_in(world)
     is_ntp_enabled, ntp_servers = clocks.ntp_in(world)
-    interfaces, gateway = _interfaces(world)
     product = _product(world.text(config))
+    interfaces, gateway = _interfaces(world, str(product.get("node", {}).get("interface", "")))
     is_configured = world.text(config) is not None
     name = str(product.get("node", {}).get("name", ""))
-    own = recovery.own_name(group, name or hostname, [i.address for i in interfaces])
+    own = recovery.own_name(group, (name, register_name, hostname))
     return Machine(
         hostname=hostname,
         domain=hosts.domain_of(world.text(HOSTS) or "", hostname) or search,
@@ -54,9 +55,12 @@ def machine_of(
     )
 
 
-def _interfaces(world: World) -> tuple[tuple[Interface, ...], str]:
+def _interfaces(world: World, configured: str) -> tuple[tuple[Interface, ...], str]:
     found, gateway = [], ""
-    for name in world.interfaces[:INTERFACES_MAX]:
+    names = [*world.interfaces]
+    if configured in world.other_interfaces:
+        names = [*names[: INTERFACES_MAX - 1], configured]
+    for name in names[:INTERFACES_MAX]:
         address, netmask, via = _set_address(world, name)
         if not address:
             address, netmask = _live_address(world, name)

@@ -9,6 +9,7 @@ import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from openmse.setup.errors import StepError
 from openmse.setup.plan import Change
@@ -26,12 +27,21 @@ _REASONS = {
 }
 
 
+class Like(NamedTuple):
+    """Mode and owner that a written file shall have."""
+
+    mode: int
+    uid: int = -1
+    gid: int = -1
+
+
 class Files:
     """The files of one machine; ``stamp`` names the directory of this run's copies."""
 
     def __init__(self, root: Path, stamp: str) -> None:
         self.root = root
         self.backup = rooted(root, f"{BACKUPS}/setup-{stamp}")
+        self._aside: list[Path] = []
 
     def put(self, change: Change) -> Undo:
         """Make one file what it shall be. Raises StepError, and then it is as it was."""
@@ -42,20 +52,45 @@ class Files:
                 "Run setup again: it begins with what is there now.",
             )
         place = rooted(self.root, change.path)
-        mode = _mode(place, change.mode)
+        like = _like(place, change.mode)
         made = self._directories(place.parent, change.after)
+        aside = None
         try:
             self._keep(place, change)
-            _write(place, change.after, mode)
+            aside = self._set_aside(place, change)
+            _write(place, change.after, like)
         except BaseException:
+            if aside is not None:
+                aside.unlink(missing_ok=True)
             made()
             raise
 
         def undo() -> None:
-            _write(place, change.before, mode)
+            if aside is not None and os.path.lexists(aside):
+                os.rename(aside, place)
+            else:
+                _write(place, change.before, like)
             made()
 
         return undo
+
+    def settle(self) -> None:
+        """Everything is done: what was kept for taking it back is no longer needed."""
+        for path in self._aside:
+            with suppress(OSError):
+                path.unlink()
+
+    def _set_aside(self, place: Path, change: Change) -> Path | None:
+        """A second name for what is replaced: taking it back then needs no room on the disk."""
+        if change.before is None:
+            return None
+        aside = place.with_name(f".{place.name}.openmse-old")
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)
+            os.link(place, aside, follow_symlinks=False)
+            self._aside.append(aside)
+            return aside
+        return None  # a file system without second names: it is written anew instead
 
     def _keep(self, place: Path, change: Change) -> None:
         """A copy of what is replaced, in a place where nothing reads it by its name."""
@@ -67,7 +102,7 @@ class Files:
             os.chmod(self.backup, 0o700)
         except OSError as error:
             raise _failed(f"The copy {copy} cannot be made", error) from error
-        _write(copy, change.before, _mode(place, 0o600))
+        _write(copy, change.before, _like(place, 0o600))
 
     def _directories(self, directory: Path, after: Entry | None) -> Undo:
         """Make missing directories; what was made is removed again, if empty."""
@@ -89,14 +124,15 @@ class Files:
         return undo
 
 
-def _mode(place: Path, default: int) -> int:
+def _like(place: Path, mode: int) -> Like:
     try:
-        return stat.S_IMODE(place.stat().st_mode)
+        found = place.stat()
     except OSError:
-        return default
+        return Like(mode)
+    return Like(stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid)
 
 
-def _write(place: Path, entry: Entry | None, mode: int) -> None:
+def _write(place: Path, entry: Entry | None, like: Like) -> None:
     temporary = place.with_name(f".{place.name}.openmse-new")
     try:
         with suppress(FileNotFoundError):
@@ -109,7 +145,7 @@ def _write(place: Path, entry: Entry | None, mode: int) -> None:
         if isinstance(entry, Link):
             temporary.symlink_to(entry.target)
         else:
-            _write_new(temporary, entry, mode)
+            _write_new(temporary, entry, like)
         _replace(temporary, place, entry)
         _sync(place.parent)
     except OSError as error:
@@ -118,10 +154,12 @@ def _write(place: Path, entry: Entry | None, mode: int) -> None:
         raise _failed(f"{place} cannot be written", error) from error
 
 
-def _write_new(path: Path, text: str, mode: int) -> None:
+def _write_new(path: Path, text: str, like: Like) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
-        os.fchmod(file.fileno(), mode)
+        if os.geteuid() == 0:
+            os.fchown(file.fileno(), like.uid, like.gid)
+        os.fchmod(file.fileno(), like.mode)
         file.write(text.encode(errors="surrogateescape"))
         file.flush()
         os.fsync(file.fileno())

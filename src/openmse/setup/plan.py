@@ -271,15 +271,15 @@ def _ntp(source: Source) -> Step:
 
 
 def _last(view: View) -> Iterator[Step]:
-    """What cannot be taken back exactly comes after everything that may fail."""
+    """The management password, whose old hash only its own command knows, is the very last."""
     if view.get("pairing.password"):
         secret = SetPassword("pairing", view.get("pairing.password"))
         yield Step("pairing password", acts=(Prepare(), secret))
+    if view.get("ntp.clock") not in ("", "keep"):
+        yield Step("date and time", acts=(SetClock(view.get("ntp.clock"), view.zone),))
     if view.get("management.password"):
         secret = SetPassword("management", view.get("management.password"))
         yield Step("management password", acts=(secret,))
-    if view.get("ntp.clock") not in ("", "keep"):
-        yield Step("date and time", acts=(SetClock(view.get("ntp.clock"), view.zone),))
 
 
 def _notes(source: Source) -> Iterator[str]:
@@ -343,6 +343,8 @@ def _lines(entry: Entry | None) -> list[str]:
         return []
     if isinstance(entry, Link):
         return [f"-> {entry.target}\n"]
+    if "\0" in entry:
+        return ["(not a text)\n"]
     lines = entry.encode(errors="surrogateescape").decode(errors="replace").splitlines()
     return [f"{line}\n" for line in lines]
 

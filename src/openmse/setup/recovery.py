@@ -8,6 +8,9 @@ import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import msgspec
+from msgspec import Struct
+
 from openmse import ports
 from openmse.node.group import GroupInfo, NodeInfo
 from openmse.setup.values import NO, PRIMARY, SECONDARY, YES, View
@@ -19,17 +22,34 @@ NO_FACTS = (
 )
 
 
-def own_name(group: GroupInfo | None, name: str, addresses: Iterable[str]) -> str:
-    """Which of the group's nodes this machine is; '' where it belongs to none."""
+def own_name(group: GroupInfo | None, names: Iterable[str]) -> str:
+    """Which of the group's nodes this machine is, the best source of ``names`` first.
+
+    '' where it belongs to no group, or cannot tell which of two nodes it is.
+    """
     if group is None:
         return ""
-    if group.node(name) is not None:
-        return name
-    known = set(addresses) - {""}
-    matching = [node.name for node in group.nodes if node.address in known]
-    if len(matching) == 1:
-        return matching[0]
-    return group.nodes[0].name if len(group.nodes) == 1 else name
+    known = [name for name in names if name and group.node(name) is not None]
+    if known:
+        return known[0]
+    return group.nodes[0].name if len(group.nodes) == 1 else ""
+
+
+def name_in_register(text: str | None) -> str:
+    """Whose register a file is; '' where it does not say. Nothing else of it is believed."""
+    try:
+        stored = msgspec.json.decode(text or "", type=_Stored)
+    except msgspec.MsgspecError:
+        return ""
+    return stored.record.me
+
+
+class _Record(Struct):
+    me: str = ""
+
+
+class _Stored(Struct):
+    record: _Record
 
 
 def peers(group: GroupInfo | None, own: str) -> tuple[str, ...]:

@@ -95,6 +95,8 @@ def one_of(names: Sequence[str], what: str) -> Rule:
     """One of the names that the prompt shows."""
 
     def rule(text: str, view: View) -> str:
+        if not names:
+            raise BadAnswer(f"This machine has nothing that could be the {what}; ^ goes back.")
         if text not in names:
             raise BadAnswer(f"The {what} must be one of: {', '.join(names)}.")
         return text

@@ -1,6 +1,9 @@
 """One run of setup: read the machine, ask or read the answers, check, apply. The only conductor."""
 
 import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,7 @@ from openmse.node.config_load import parse
 from openmse.node.control.client import ControlClient
 from openmse.node.control.commands import Done, UnpairArgs
 from openmse.setup import answers as answers_file
-from openmse.setup import product, texts
+from openmse.setup import product, recovery, texts
 from openmse.setup.apply import apply
 from openmse.setup.checks import Check, as_lines, is_red, judge
 from openmse.setup.current import machine_of
@@ -200,7 +203,8 @@ class Session:
         if not plan.steps:
             self._terminal.say("Everything is as it shall be; nothing was changed.")
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        apply(plan, Files(self.options.root, stamp), self._system(), self._terminal.say)
+        with _interruptible():
+            apply(plan, Files(self.options.root, stamp), self._system(), self._terminal.say)
         self._tell_end(plan)
 
     def _tell_end(self, plan: Plan) -> None:
@@ -243,6 +247,7 @@ class Session:
             world,
             self.options.config,
             group=self.group,
+            register_name=recovery.name_in_register(world.text(self._group_paths[1])),
             has_pairing_password=self.places.pairing_password.exists(),
             direct_interface=_saved_direct(self.options.root, self._saved_path),
         )
@@ -295,6 +300,18 @@ class Session:
             return parse(text, Path(self.options.config)) if text is not None else None
         except ConfigError:
             return None
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """A lost terminal or SIGTERM ends like Ctrl-C: what was done is taken back."""
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, signal.default_int_handler) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _paths(text: str | None) -> PathsSection:

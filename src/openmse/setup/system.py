@@ -229,7 +229,7 @@ def _management_password(config: str, secret: str) -> Undo:
             f"'mse admin password' did not take the management password: {lines[-1]}",
             "Set it later with 'mse admin password'; skip the item here.",
         )
-    return nothing_to_undo  # the last step that can fail but the clock, whose failure is rare
+    return nothing_to_undo  # nothing comes after it (plan)
 
 
 def _set_clock(text: str, zone: str) -> Undo:

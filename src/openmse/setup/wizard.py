@@ -4,6 +4,7 @@ The state is the trail of answers given; ``^`` takes the last one back and remem
 suggestion for the same question. Only ``yes`` at the end of everything leads to APPLY.
 """
 
+import textwrap
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import NamedTuple
@@ -22,6 +23,7 @@ from openmse.setup.summary import summary
 from openmse.setup.values import DEFAULT, NO, SKIP, Answers, Machine, View
 
 LINE_MAX = 1000
+WIDTH = 80
 
 
 class Phase(StrEnum):
@@ -283,7 +285,8 @@ def _shown(script: Script, state: State) -> Turn:
 
 def _again(script: Script, state: State, message: str) -> Turn:
     turn = _shown(script, state)
-    return turn._replace(text=message, is_close=True)
+    text = "\n".join(textwrap.fill(line, WIDTH) for line in message.splitlines())
+    return turn._replace(text=text, is_close=True)
 
 
 def _prompt(script: Script, state: State, question: Question) -> str:

@@ -65,6 +65,9 @@ class World(Struct, frozen=True, kw_only=True):
     marks: frozenset[str] = frozenset()
     """Of MARKS and ENABLED, those that are there."""
     interfaces: tuple[str, ...] = ()
+    """Those with hardware behind them; where there is none (a container), all but virtual ones."""
+    other_interfaces: tuple[str, ...] = ()
+    """The rest: bridges, VLANs and the like, which the configuration file may name."""
     live: Mapping[str, tuple[str, ...]] = {}
     """IPv4 addresses in use with their prefixes, by interface; what DHCP gave is seen only here."""
     live_gateway: str = ""
@@ -107,11 +110,14 @@ def read_world(root: Path, config: str) -> World:
         if entry is not None:
             files[path] = entry
     marks = {path for path in (*MARKS, *ENABLED) if os.path.lexists(rooted(root, path))}
+    ethernet = _ethernet(root)
+    interfaces = _real(root, ethernet)
     is_live = root == Path("/")
     return World(
         files=files,
         marks=frozenset(marks),
-        interfaces=tuple(_interfaces(root)),
+        interfaces=interfaces,
+        other_interfaces=tuple(name for name in ethernet if name not in interfaces),
         live=_live_addresses() if is_live else {},
         live_gateway=_live_gateway() if is_live else "",
     )
@@ -126,20 +132,24 @@ def _listed(root: Path) -> Iterator[str]:
             yield f"{INTERFACES}.d/{place.name}"
 
 
-def _interfaces(root: Path) -> list[str]:
-    """Ethernet interfaces: those with hardware behind them, or else all (a container, say)."""
-    base = rooted(root, "/sys/class/net")
+def _ethernet(root: Path) -> list[str]:
+    """Every network interface that speaks Ethernet."""
+    base = rooted(root, _NETWORK)
     try:
         names = sorted(entry.name for entry in base.iterdir())
     except OSError:
         return []
-    ethernet = [name for name in names if _is_ethernet(base / name)]
-    real = [
-        n for n in ethernet if (base / n / "device").exists() or (base / n / "bonding").exists()
-    ]
-    return real or [name for name in ethernet if not name.startswith(_VIRTUAL)]
+    return [name for name in names if _is_ethernet(base / name)]
 
 
+def _real(root: Path, names: list[str]) -> tuple[str, ...]:
+    base = rooted(root, _NETWORK)
+    signs = ("device", "bonding")
+    real = [name for name in names if any((base / name / sign).exists() for sign in signs)]
+    return tuple(real or [name for name in names if not name.startswith(_VIRTUAL)])
+
+
+_NETWORK = "/sys/class/net"
 _VIRTUAL = ("ifb", "dummy", "docker", "br-", "virbr", "veth", "tun", "tap")
 
 
