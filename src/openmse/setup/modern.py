@@ -52,7 +52,9 @@ def _witness() -> Item:
             intro=says(f"{texts.WITNESS}\n\n{texts.WITNESS_NONE}"),
             prompt=says("Select the witness [console/other primary/etcd/none]"),
             suggested=lambda view: (
-                view.machine.witness_kind if view.machine.is_configured else CONSOLE
+                view.machine.witness_kind
+                if view.machine.is_configured or view.machine.founded
+                else CONSOLE
             ),
             fallback=says(CONSOLE),
             rule=rules.one_of(KINDS, "witness"),

@@ -16,7 +16,7 @@ from openmse.setup.networks import NETWORKD_UNIT, Form, form_of, network_files, 
 from openmse.setup.values import NO, NONE, PRIMARY, SECONDARY, YES, View, chosen_zone
 from openmse.setup.world import HOSTNAME, HOSTS, Entry, Link, World
 
-SERVICE_UNIT = "openmse.service"
+SERVICE_UNITS = ("openmse.service", "openmse-admin.service")
 CHRONY_UNIT = "chrony.service"
 
 
@@ -212,7 +212,8 @@ def _high_availability(source: Source) -> Step:
     files: dict[str, Entry | None] = {source.config: text}
     files |= _group_facts(source, text)
     files |= dict.fromkeys(source.left_behind)
-    return Step("High Availability", _changes(world, files), (Prepare(), Enable(SERVICE_UNIT)))
+    acts = (Prepare(), *map(Enable, SERVICE_UNITS))
+    return Step("High Availability", _changes(world, files), acts)
 
 
 def _group_facts(source: Source, text: str) -> dict[str, Entry | None]:
@@ -300,9 +301,10 @@ def _notes(source: Source) -> Iterator[str]:
             "This primary has founded its group already: the failover wait in force is changed "
             f"with 'mse ha settings --failover-wait {view.get('wait.seconds')}'."
         )
-    if view.machine.founded.get("address6"):
+    address6 = view.machine.founded.get("address6", "")
+    if address6 and "/" not in address6:
         yield (
-            f"The pair knows this machine also by {view.machine.founded['address6']}: add it with "
+            f"The pair knows this machine also by {address6}: add it with "
             "its prefix as address6 in [node] of the configuration file."
         )
     if not product.is_wanted(view) and not view.machine.is_configured:

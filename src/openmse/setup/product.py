@@ -14,8 +14,8 @@ from tomlkit.items import Table
 
 from openmse.errors import ConfigError
 from openmse.node.config_load import ConfigFaults, parse
-from openmse.setup.modern import CONSOLE, OTHER_PRIMARY
-from openmse.setup.values import NONE, SECONDARY, View
+from openmse.setup.modern import CONSOLE, ETCD_FILES, OTHER_PRIMARY
+from openmse.setup.values import NONE, PRIMARY, SECONDARY, View
 
 TEMPLATE = """\
 # OpenMSE: the configuration of this machine, written by 'mse setup'.
@@ -81,6 +81,9 @@ def _node(document: Container, view: View) -> None:
     address, netmask = view.address(view.health_interface)
     if address and netmask:
         _set(node, "address", ipaddress.IPv4Interface(f"{address}/{netmask}").with_prefixlen)
+    address6 = view.machine.founded.get("address6", "")
+    if "/" in address6:
+        _set(node, "address6", address6)
 
 
 def _group(document: Container, view: View) -> None:
@@ -107,17 +110,20 @@ def _recovered_ports(document: Container, view: View) -> None:
 
 
 def _witness(document: Container, view: View) -> None:
-    kind = view.get("witness.kind")
+    machine = view.machine
+    is_recovered = bool(machine.founded) and view.role == PRIMARY
+    kind = view.get("witness.kind") or (machine.witness_kind if is_recovered else "")
     if not kind:
         return
     witness = _table(document, "witness")
     _set(witness, "kind", CONSOLE if kind == OTHER_PRIMARY else kind)
     if kind in (CONSOLE, OTHER_PRIMARY):
-        _set(witness, "address", view.get("witness.address"))
+        _set(witness, "address", view.get("witness.address") or machine.witness_address)
     elif kind != NONE:
-        _set(witness, "endpoints", view.get("witness.endpoints").split())
-        for key in ("ca_file", "cert_file", "key_file"):
-            answer = view.get(f"witness.{key}")
+        endpoints = view.get("witness.endpoints").split() or list(machine.witness_endpoints)
+        _set(witness, "endpoints", endpoints)
+        for (key, _), now in zip(ETCD_FILES, machine.witness_files, strict=True):
+            answer = view.get(f"witness.{key}") or now
             _set(witness, key, "" if answer == NONE else answer)
 
 

@@ -80,12 +80,18 @@ def facts(group: GroupInfo | None, own: str) -> dict[str, str]:
         "name": own,
         "role": PRIMARY if group.primary == own else SECONDARY,
         "address": node.address,
-        "address6": node.address6,
+        "address6": _with_prefix(node.address6, group.virtual_ips),
         "virtual_ip": virtual,
         "virtual_netmask": netmask,
         "virtual_ips6": " ".join(text for text in group.virtual_ips if ":" in text),
         **{key: str(value) for key, value in _ports(node).items()},
     }
+
+
+def _with_prefix(address6: str, virtual_ips: Iterable[str]) -> str:
+    """The prefix is that of the virtual IP; without one the facts do not tell it."""
+    length = next((text.partition("/")[2] for text in virtual_ips if ":" in text), "")
+    return f"{address6}/{length}" if address6 and length else address6
 
 
 def _ports(node: NodeInfo) -> dict[str, int]:

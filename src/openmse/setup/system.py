@@ -222,7 +222,8 @@ def _pairing_password(places: Places, secret: str) -> Undo:
 def _management_password(config: str, secret: str) -> Undo:
     mse = Path(sys.executable).with_name("mse")
     command = str(mse) if mse.exists() else shutil.which("mse") or "mse"
-    done = _run(command, "--config", config, "admin", "password", "--stdin", stdin=f"{secret}\n")
+    arguments = ("--config", config, "admin", "password", "--password-file", "-")
+    done = _run(command, *arguments, stdin=f"{secret}\n")
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or ["no reason given"]
         raise StepError(

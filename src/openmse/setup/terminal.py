@@ -1,13 +1,11 @@
 """The terminal, or a pipe: plain lines in, plain text out; passwords without echo. No decisions."""
 
+import io
 import sys
 import termios
-from collections.abc import Callable
 from typing import TextIO
 
 from openmse.setup.wizard import LINE_MAX, Turn
-
-Ask = Callable[[Turn], str]
 
 
 class Ended(Exception):
@@ -20,6 +18,9 @@ class Terminal:
     def __init__(self, source: TextIO | None = None, target: TextIO | None = None) -> None:
         self._source = source or sys.stdin
         self._target = target or sys.stdout
+        for stream, errors in ((self._source, "replace"), (self._target, "backslashreplace")):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors=errors)  # bytes that are no text are no answer either
 
     def say(self, text: str) -> None:
         """A line, or several."""
