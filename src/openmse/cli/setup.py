@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from openmse.cli.machine import config_path
+from openmse.cli.passwords import password
 from openmse.errors import UsageError
 
 
@@ -51,6 +52,7 @@ def setup(ctx: click.Context, /, **options: str | bool) -> None:
             unpairs=bool(options["unpair"]),
         ),
         Terminal(),
+        lambda file: password(file, "Password"),
     )
     if options["print_answers"]:
         session.print_answers()

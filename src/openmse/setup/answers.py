@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import tomlkit
+from msgspec.structs import replace
 from tomlkit.container import Container
 from tomlkit.items import Table
 
@@ -90,28 +91,44 @@ def _is_unused(question: Question, texts: Mapping[str, str], state: State) -> bo
 
 
 def _walk(script: Script, texts: Mapping[str, str]) -> tuple[State, list[str]]:
-    """Answer question by question; stops at the first that cannot be answered."""
-    state = State()
+    """Answer question by question; an item with a fault is skipped, the others are gone through."""
+    state, faults = State(), []
     while True:
         state = ask(script, state).state
         question = next_question(script, state)
         if question is None:
-            return state, []
+            return state, faults
         item = next(i for i in script.items if question is i.gate or question in i.questions)
         if question is item.gate:
             state = with_answer(state, question, _gate(item, texts))
             continue
-        is_repeated = question.is_secret and not question.key
-        text = state.trail[-1].value if is_repeated else texts.get(question.id, "")
-        if not text and not question.suggested(script.view(state)):
-            text = question.fallback(script.view(state))
         try:
-            value = checked_value(script, state, question, text)
-        except (BadAnswer, GoBack) as error:
-            missing = "" if text else "it is missing. "
-            rule = error.sentence if isinstance(error, BadAnswer) else "it is no answer."
-            return state, [f"{question.key or question.id}: {missing}{rule}"]
-        state = with_answer(state, question, value)
+            value = _value(script, state, question, texts)
+        except BadAnswer as error:
+            faults.append(f"{question.key or question.id}: {error.sentence}")
+            state = _skipped(state, item)
+        else:
+            state = with_answer(state, question, value)
+
+
+def _value(script: Script, state: State, question: Question, texts: Mapping[str, str]) -> str:
+    """The canonical answer; raises BadAnswer with the rule."""
+    is_repeated = question.is_secret and not question.key
+    text = state.trail[-1].value if is_repeated else texts.get(question.id, "")
+    if not text and not question.suggested(script.view(state)):
+        text = question.fallback(script.view(state))
+    try:
+        return checked_value(script, state, question, text)
+    except GoBack:
+        raise BadAnswer("it is no answer.") from None
+    except BadAnswer as error:
+        missing = "" if text else "it is missing. "
+        raise BadAnswer(f"{missing}{error.sentence}") from None
+
+
+def _skipped(state: State, item: Item) -> State:
+    place = next(n for n, given in enumerate(state.trail) if given.id == item.id)
+    return with_answer(replace(state, trail=state.trail[:place]), item.gate, SKIP)
 
 
 def _gate(item: Item, texts: Mapping[str, str]) -> str:

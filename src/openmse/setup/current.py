@@ -30,7 +30,7 @@ def machine_of(
     servers, search = resolver.servers_in(world)
     is_ntp_enabled, ntp_servers = clocks.ntp_in(world)
     product = _product(world.text(config))
-    interfaces, gateway = _interfaces(world, str(product.get("node", {}).get("interface", "")))
+    interfaces, gateway = _interfaces(world, product.get("node", {}))
     is_configured = world.text(config) is not None
     name = str(product.get("node", {}).get("name", ""))
     own = recovery.own_name(group, (name, register_name, hostname))
@@ -55,8 +55,10 @@ def machine_of(
     )
 
 
-def _interfaces(world: World, configured: str) -> tuple[tuple[Interface, ...], str]:
+def _interfaces(world: World, node: Mapping[str, Any]) -> tuple[tuple[Interface, ...], str]:
+    """What the files set, or else the kernel has, or else the product's file says."""
     found, gateway = [], ""
+    configured = str(node.get("interface", ""))
     names = [*world.interfaces]
     if configured in world.other_interfaces:
         names = [*names[: INTERFACES_MAX - 1], configured]
@@ -64,6 +66,8 @@ def _interfaces(world: World, configured: str) -> tuple[tuple[Interface, ...], s
         address, netmask, via = _set_address(world, name)
         if not address:
             address, netmask = _live_address(world, name)
+        if not address and name == configured:
+            address, netmask = recovery.first_ipv4([node.get("address", "")])
         gateway = gateway or via
         found.append(Interface(name=name, address=address, netmask=netmask))
     return tuple(found), gateway or world.live_gateway

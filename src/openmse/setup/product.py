@@ -42,18 +42,23 @@ def is_wanted(view: View) -> bool:
 
 def product_text(view: View, text: str | None) -> str:
     """The file with the answers in it. Raises ConfigError where ``text`` is no TOML."""
-    try:
-        document = tomlkit.parse(text if text is not None else TEMPLATE)
-    except TOMLKitError as error:
-        raise ConfigError(
-            f"The configuration file is not a valid TOML file: {error}.",
-            "Mend that line ('mse config check'); nothing was changed.",
-        ) from error
+    document = require_toml(text if text is not None else TEMPLATE)
     _node(document, view)
     _group(document, view)
     _witness(document, view)
     _recovered_ports(document, view)
     return tomlkit.dumps(document)
+
+
+def require_toml(text: str) -> tomlkit.TOMLDocument:
+    """The file as something that can be edited; raises ConfigError."""
+    try:
+        return tomlkit.parse(text)
+    except (TOMLKitError, RecursionError) as error:
+        raise ConfigError(
+            f"The configuration file is not a valid TOML file: {error}.",
+            "Mend that line ('mse config check'); nothing was changed.",
+        ) from error
 
 
 def faults_in(text: str, path: Path) -> list[str]:

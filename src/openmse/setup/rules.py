@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
-from openmse.cli.passwords import MAX_LENGTH, MIN_LENGTH
 from openmse.ha.timing import timing_faults
 from openmse.ha.values import SECOND
+from openmse.pki.password import MAX_LENGTH, MIN_LENGTH
 from openmse.setup.errors import BadAnswer
 from openmse.setup.values import NONE, PRIMARY, SECONDARY, View
 

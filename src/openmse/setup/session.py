@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +12,6 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from openmse.cli.passwords import password
 from openmse.errors import ConfigError, DaemonDownError, MseError, PrivilegeError
 from openmse.node import group as group_file
 from openmse.node.config import NodeConfig, PathsSection, Places
@@ -52,9 +51,12 @@ class Options(Struct, frozen=True, kw_only=True):
 class Session:
     """A run on one machine."""
 
-    def __init__(self, options: Options, terminal: Terminal) -> None:
-        """Reads the machine. Raises MseError where something cannot be read."""
+    def __init__(
+        self, options: Options, terminal: Terminal, read_password: Callable[[str], str]
+    ) -> None:
+        """Reads the machine; ``read_password`` a file's. Raises MseError where it cannot."""
         self.options = options
+        self._read_password = read_password
         self._terminal = terminal
         root, config = options.root, options.config
         world = read_world(root, config)
@@ -74,6 +76,7 @@ class Session:
 
     def run(self) -> None:
         """Ask, check and apply. Raises MseError; nothing is changed then but where it says so."""
+        self._require_readable()
         self._require_unpaired()
         state = self._unattended() if self.options.answers else self._asked()
         if state is None:
@@ -105,7 +108,7 @@ class Session:
     def _unattended(self) -> State:
         values = answers_file.flat(_read(Path(self.options.answers)))
         secrets = {
-            path: password(path, "Password")
+            path: self._read_password(path)
             for path in answers_file.password_files(self.script, values)
         }
         state = answers_file.state_of(self.script, values, secrets)
@@ -125,6 +128,12 @@ class Session:
         return review(self._source(view))
 
     # -- rules -----------------------------------------------------------------------------
+
+    def _require_readable(self) -> None:
+        """Nobody shall answer everything and then hear that the file cannot be edited."""
+        text = self.world.text(self.options.config)
+        if text is not None:
+            product.require_toml(text)
 
     def _require_unpaired(self) -> None:
         machine, options = self.machine, self.options

@@ -17,9 +17,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, assert_never
 
-from openmse.cli.node import prepare
 from openmse.node.config import Places
 from openmse.pki.password import PairingStore
+from openmse.setup.directories import directories, prepare
 from openmse.setup.errors import StepError
 from openmse.setup.files import Undo
 from openmse.setup.plan import (
@@ -185,16 +185,12 @@ def _rename(name: str) -> Undo:
     return lambda: socket.sethostname(before)
 
 
-def _directories(places: Places) -> tuple[Path, ...]:
-    return (places.state_dir, places.run_dir, places.pki, places.journal, places.drills)
-
-
 def _has_directories(places: Places) -> bool:
-    return all(path.is_dir() for path in _directories(places))
+    return all(path.is_dir() for path, _ in directories(places))
 
 
 def _prepare(places: Places) -> Undo:
-    missing = [path for path in _directories(places) if not path.exists()]
+    missing = [path for path, _ in directories(places) if not path.exists()]
     prepare(places)
 
     def undo() -> None:

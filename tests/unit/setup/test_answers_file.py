@@ -102,7 +102,7 @@ def test_every_question_has_a_key_or_belongs_to_one_that_has() -> None:
         ('[time]\nntp = "yes"', "time.ntp: It must be true or false."),
         ('[time]\nntp = true\nntp_servers = "a"', "It must be a list of texts"),
         ('[ha]\nrole = "primary"\nfailover_wait_s = "5"', "It must be a number."),
-        ('[ha]\nrole = "primary"\nfailover_wait_s = 1', "from 2 to 120"),
+        ("[ha]\nfailover_wait_s = 1", "from 2 to 120"),
         ("[ha]\nfailover_wait_s = nan", "from 2 to 120"),
         ('[ha]\nrole = "secondary"\nvirtual_ip = "10.10.10.11"', "not asked with these answers"),
         ('[interface.eth7]\naddress = "10.1.1.1"', "interface.eth7.address: there is no such"),
@@ -121,6 +121,13 @@ def test_a_fault_is_told_with_its_key_and_rule(text: str, words: str) -> None:
 def test_all_faults_of_all_keys_are_told_at_once() -> None:
     sentence = refused('hostnam = "x"\n[time]\nntp = 1\n[dns]\nservers = "1.1.1.1"\n')
     assert len(sentence.splitlines()) == 4
+
+
+def test_the_rules_of_different_items_are_told_at_once() -> None:
+    text = 'hostname = "1x"\n[dns]\nenabled = true\nservers = ["x"]\n[time]\nzone = "Mars"\n'
+    sentence = refused(text)
+    for key in ("hostname: ", "dns.servers: ", "time.zone: "):
+        assert key in sentence
 
 
 @pytest.mark.parametrize("text", ["hostname = ", "a = [" * 5000, "\0"])

@@ -33,7 +33,7 @@ def by_name(checks: tuple[Check, ...]) -> Mapping[str, Check]:
 def test_a_good_machine_is_green() -> None:
     checks = judge(view(), FOUND)
     assert {check.colour for check in checks} == {Colour.GREEN}
-    assert len(checks) == 11
+    assert len(checks) == 12
 
 
 RED = [

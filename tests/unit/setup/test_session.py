@@ -89,6 +89,9 @@ def test_unattended_then_again_changes_nothing_more(machine: Setup) -> None:
     printed = machine.run("--print-answers").out
     assert 'virtual_ip = "10.10.10.11"' in printed
     assert after["etc/openmse/setup-answers.toml"] == f"600 {printed}"
+    assert machine.answers(printed).code == 0  # now the defaults are answers too
+    after = picture(machine.root)
+    assert machine.run("--print-answers").out == printed
     assert machine.answers(printed).code == 0
     assert picture(machine.root) == after
 
