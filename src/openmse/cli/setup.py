@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from openmse.cli.machine import config_path
+from openmse.cli.machine import config_path, require_root
 from openmse.cli.passwords import password
 from openmse.errors import UsageError
 
@@ -42,9 +42,12 @@ def setup(ctx: click.Context, /, **options: str | bool) -> None:
             f"'{path}' is not an absolute path; setup writes the file that the daemon reads.",
             "Name it from '/' on; nothing was changed.",
         )
+    root = Path(str(options["root"])).resolve()
+    if root == Path("/") and not (options["dry_run"] or options["print_answers"]):
+        require_root("mse setup")
     session = Session(
         Options(
-            root=Path(str(options["root"])).resolve(),
+            root=root,
             config=str(path),
             answers=str(options["answers"]),
             is_dry_run=bool(options["dry_run"]),

@@ -1,6 +1,5 @@
 """One run of setup: read the machine, ask or read the answers, check, apply. The only conductor."""
 
-import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -196,11 +195,6 @@ class Session:
     # -- applying --------------------------------------------------------------------------
 
     def _apply(self, view: View, plan: Plan) -> None:
-        if self._is_here and os.geteuid() != 0:
-            raise PrivilegeError(
-                "'mse setup' needs root, since it changes this machine; nothing was changed.",
-                "Run 'sudo mse setup'.",
-            )
         if self.options.unpairs and self.machine.peers:
             self._unpair()
             self.group = group_file.load(self.places.group)

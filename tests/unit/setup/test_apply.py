@@ -1,6 +1,9 @@
 """Applying: whole or not at all, copies of what was there, everything taken back on a failure."""
 
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -183,12 +186,42 @@ def test_bytes_that_are_no_text_survive(tmp_path: Path) -> None:
     assert raw.splitlines()[1] in (root / "etc/hosts").read_bytes()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_without_rights_nothing_is_changed(tmp_path: Path) -> None:
-    root = debian(tmp_path)
+@contextmanager
+def nobody(root: Path) -> Iterator[None]:
+    """Without the right to write below the root: as another user, or with modes that forbid it."""
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+        return
     (root / "etc").chmod(0o555)
     try:
-        with pytest.raises(ApplyFailed, match="this process may not"):
-            run(root, planned(root))
+        yield
     finally:
         (root / "etc").chmod(0o755)
+
+
+def test_without_rights_nothing_is_changed() -> None:
+    with tempfile.TemporaryDirectory(prefix="omse-", dir="/tmp") as name:
+        Path(name).chmod(0o755)
+        root = debian(Path(name))
+        before = picture(root)
+        with nobody(root), pytest.raises(ApplyFailed, match="this process may not"):
+            run(root, planned(root))
+        assert picture(root) == before
+
+
+def test_without_root_this_machine_is_refused_before_anything_is_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from openmse.cli.main import main
+
+    root = debian(tmp_path)
+    with nobody(root), pytest.raises(SystemExit) as leaving:
+        main(["setup"])
+    out, err = capsys.readouterr()
+    assert leaving.value.code == 2
+    assert "sudo mse setup" in err
+    assert out == ""
