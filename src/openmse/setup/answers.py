@@ -92,7 +92,8 @@ def _is_unused(question: Question, texts: Mapping[str, str], state: State) -> bo
 
 def _walk(script: Script, texts: Mapping[str, str]) -> tuple[State, list[str]]:
     """Answer question by question; an item with a fault is skipped, the others are gone through."""
-    state, faults = State(), []
+    state = State()
+    faults: list[str] = []
     while True:
         state = ask(script, state).state
         question = next_question(script, state)

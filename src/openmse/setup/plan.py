@@ -212,7 +212,7 @@ def _high_availability(source: Source) -> Step:
     files: dict[str, Entry | None] = {source.config: text}
     files |= _group_facts(source, text)
     files |= dict.fromkeys(source.left_behind)
-    acts = (Prepare(), *map(Enable, SERVICE_UNITS))
+    acts: tuple[Act, ...] = (Prepare(), *(Enable(unit) for unit in SERVICE_UNITS))
     return Step("High Availability", _changes(world, files), acts)
 
 

@@ -27,7 +27,13 @@ from openmse.setup.timestamps import MS_PER_DAY, reply_in, request, skew_ms
 PROBE_S = 1.0
 SKEW_S = 1.0
 _SIOCGIFFLAGS, _IFF_UP = 0x8913, 1
-_NFT_TRIAL = "table inet openmse_trial { chain c { type filter hook input priority 0; } }\n"
+_NFT_TRIAL = """\
+table inet openmse_trial {
+  chain c {
+    type filter hook input priority 0; policy accept;
+  }
+}
+"""
 
 
 def live_addresses() -> dict[str, tuple[str, ...]]:

@@ -27,7 +27,7 @@ class Screen:
     def __init__(self, socket: Path, command: str) -> None:
         self._tmux = ["tmux", "-S", str(socket), "-f", "/dev/null"]
         size = ["-x", "100", "-y", "50"]
-        shell = f"{command}; echo exit=$?; exec cat"
+        shell = f"trap : INT; {command}; echo exit=$?; exec cat"
         self._run("new-session", "-d", "-s", "t", *size, f"sh -c '{shell}'", ";",
                   "set-option", "-g", "history-limit", "5000")  # fmt: skip
 
