@@ -50,7 +50,7 @@ recovery = true
 
 
 def write(site: Site, machine: str, path: str, text: str) -> None:
-    done = site.run(machine, "sh", "-c", f"umask 077; cat > {path}", typed=text)
+    done = site.run(machine, "sh", "-c", f"umask 077; cat > {path}; sync {path}", typed=text)
     assert done.returncode == 0, done.stderr
 
 
@@ -62,6 +62,7 @@ def set_up(site: Site, machine: str, answers: str) -> str:
 
 
 def pair(site: Site, primary: str, peer: str) -> None:
+    site.until_answers(primary)
     site.until(lambda: site.told(peer).get("is_pairing_open"), f"{peer} waits for a pairing")
     witness = ("--witness", "10.10.10.13", "--witness-password-file", SECRET)
     address = site.lab.machines[peer].address

@@ -55,7 +55,7 @@ def setup(ctx: click.Context, /, **options: str | bool) -> None:
             unpairs=bool(options["unpair"]),
         ),
         Terminal(),
-        lambda file: password(file, "Password"),
+        lambda file: password(file, f"Password in {file}"),
     )
     if options["print_answers"]:
         session.print_answers()

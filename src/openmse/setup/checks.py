@@ -99,13 +99,16 @@ def judge(view: View, found: Found) -> tuple[Check, ...]:
 
 
 def addresses_to_probe(view: View, own: frozenset[str]) -> tuple[str, ...]:
-    """The addresses that this machine shall get and does not have yet."""
+    """The addresses that this machine shall get and does not have yet.
+
+    The virtual IP of a pair to which this machine belongs (recovery) is rightly in use.
+    """
     wanted = [
         view.get(f"{interface.name}.address")
         for interface in view.machine.interfaces
         if interface.name == view.health_interface
     ]
-    if view.get("ha.role"):
+    if view.get("ha.role") and not view.machine.peers:
         wanted.append(view.virtual[0])
     return tuple(address for address in wanted if address and address not in own)
 
@@ -154,8 +157,7 @@ def _free(found: Found) -> Iterator[Check]:
             not claim.mac,
             f"{address} is free.",
             f"{address} is in use by {claim.mac}.",
-            "Choose a free address, or switch that machine off. The virtual IP of a pair whose "
-            "other server is in charge is rightly in use.",
+            "Choose a free address, or switch that machine off.",
         )
 
 

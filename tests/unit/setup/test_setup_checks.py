@@ -91,6 +91,8 @@ def test_only_addresses_that_are_new_here_are_asked_for() -> None:
     assert addresses_to_probe(view(), frozenset()) == ("10.10.10.12", "10.10.10.11")
     assert addresses_to_probe(view(), frozenset({"10.10.10.12"})) == ("10.10.10.11",)
     assert addresses_to_probe(View(view().machine, {}), frozenset()) == ()
+    of_a_pair = replace(view().machine, peers=("mse2",))
+    assert addresses_to_probe(View(of_a_pair, view().answers), frozenset()) == ("10.10.10.12",)
 
 
 def packet(message: bytes, kind: int = 14) -> bytes:
