@@ -23,6 +23,7 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
         "config": ("openmse.cli.config:config", "Check and show the configuration file."),
         "node": ("openmse.cli.node:node", "Prepare this machine, stop its daemon on purpose."),
         "admin": ("openmse.cli.admin:admin", "The management API: run it, users, tokens, console."),
+        "setup": ("openmse.cli.setup:setup", "Set up this machine: the wizard."),
         "witness": ("openmse.cli.witness:witness", "Run and manage the third vote."),
         "console": ("openmse.cli.console:console", "Run, save and restore the web console."),
         "license": ("openmse.cli.license:license", "Licences: what is granted, install, issue."),

@@ -1,17 +1,17 @@
 """``mse node``: prepare this machine, and stop its daemon on purpose."""
 
-import os
 import time
 
 import click
 
 from openmse.cli.machine import connect, load_config, perform, require_root, tell
 from openmse.cli.passwords import password
-from openmse.errors import CommandFailed, CommandRefused, DaemonDownError, StateError
+from openmse.errors import CommandFailed, CommandRefused, DaemonDownError
 from openmse.node import group
-from openmse.node.config import NodeConfig, Places, Role
+from openmse.node.config import NodeConfig, Role
 from openmse.node.control.commands import StopArgs
 from openmse.pki.password import PairingStore
+from openmse.setup.directories import prepare
 
 STOPPED_WITHIN_S = 90.0
 """A handover's checkpoint of 60 s, and the stops themselves."""
@@ -48,26 +48,6 @@ def init(ctx: click.Context, pairing_password_file: str) -> None:
     if secret and config.node.role is Role.SECONDARY:
         PairingStore(places.pairing_password).set_password(secret)
     click.echo(_next(config))
-
-
-def prepare(places: Places) -> None:
-    """Make the directories with their modes; raises StateError."""
-    wanted = [
-        (places.state_dir, 0o755),  # the database below it belongs to another user
-        (places.run_dir, 0o755),
-        (places.pki, 0o711),  # PostgreSQL's own copies of its files lie below it
-        (places.journal, 0o750),
-        (places.drills, 0o750),
-    ]
-    for path, mode in wanted:
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            os.chmod(path, mode)
-        except OSError as error:
-            raise StateError(
-                f"The directory {path} cannot be made: {error.strerror}.",
-                "Check [paths] in the configuration file, and the disk.",
-            ) from error
 
 
 def _next(config: NodeConfig) -> str:

@@ -1,0 +1,76 @@
+"""``mse setup``: the wizard of the first login, re-runnable; also installed as ``mse-setup``."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from openmse.cli.machine import config_path, require_root
+from openmse.cli.passwords import password
+from openmse.errors import UsageError
+
+
+@click.command()
+@click.option(
+    "--answers", default="", metavar="FILE", help="Ask nothing; take the answers from FILE."
+)
+@click.option("--print-answers", is_flag=True, help="Print what is set now, as an answers file.")
+@click.option("--dry-run", is_flag=True, help="Show what would change, as a diff; change nothing.")
+@click.option("--accept-red", is_flag=True, help="With --answers: apply although checks are red.")
+@click.option("--unpair", is_flag=True, help="On a paired node: dissolve the pair first.")
+@click.option(
+    "--root",
+    default="/",
+    metavar="DIR",
+    type=click.Path(exists=True, file_okay=False),
+    help="Set up the image below DIR instead of this machine.",
+)
+@click.pass_context
+def setup(ctx: click.Context, /, **options: str | bool) -> None:
+    """Set up this machine: host name, high availability, network, DNS, time, witness, passwords.
+
+    Asks the questions of the guide, shows the current value of each, and changes nothing before
+    all is answered and confirmed. At any question ^ goes back. May be run again at any time on a
+    node that is not paired.
+    """
+    from openmse.setup.session import Options, Session
+    from openmse.setup.terminal import Ended, Terminal
+
+    path = config_path(ctx)
+    if not path.is_absolute():
+        raise UsageError(
+            f"'{path}' is not an absolute path; setup writes the file that the daemon reads.",
+            "Name it from '/' on; nothing was changed.",
+        )
+    root = Path(str(options["root"])).resolve()
+    if root == Path("/") and not (options["dry_run"] or options["print_answers"]):
+        require_root("mse setup")
+    session = Session(
+        Options(
+            root=root,
+            config=str(path),
+            answers=str(options["answers"]),
+            is_dry_run=bool(options["dry_run"]),
+            accepts_red=bool(options["accept_red"]),
+            unpairs=bool(options["unpair"]),
+        ),
+        Terminal(),
+        lambda file: password(file, f"Password in {file}"),
+    )
+    if options["print_answers"]:
+        session.print_answers()
+        return
+    try:
+        session.run()
+    except Ended as ended:
+        raise click.exceptions.Abort from ended
+    except KeyboardInterrupt:
+        click.echo("\nStopped; nothing was changed.", err=True)
+        sys.exit(130)
+
+
+def main() -> None:
+    """``mse-setup``: the same command by its own name."""
+    from openmse.cli.main import main as mse
+
+    mse(["setup", *sys.argv[1:]])

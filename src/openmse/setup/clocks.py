@@ -1,0 +1,99 @@
+"""Time zone and NTP: the files of the tz database's choice and of chrony. Pure."""
+
+from openmse.setup.values import Zone
+from openmse.setup.world import (
+    CHRONY,
+    CHRONY_SOURCES,
+    COUNTRY_TAB,
+    LOCALTIME,
+    TIMEZONE,
+    ZONE_TAB,
+    ZONEINFO,
+    Entry,
+    Link,
+    World,
+)
+
+UTC = "UTC"
+_UTC_FILE = "Etc/UTC"
+SOURCE_DIR = "sourcedir /etc/chrony/sources.d"
+REPLACED = "# replaced by mse setup: "
+CHRONY_UNIT_LINK = "/etc/systemd/system/multi-user.target.wants/chrony.service"
+_SOURCES = ("pool", "server", "peer")
+
+
+def zone_of(world: World) -> str:
+    """The time zone that is set now."""
+    found = world.files.get(LOCALTIME)
+    if isinstance(found, Link) and "zoneinfo/" in found.target:
+        name = found.target.partition("zoneinfo/")[2]
+    else:
+        name = (world.text(TIMEZONE) or UTC).strip()
+    return UTC if name in (_UTC_FILE, "UTC", "Etc/UCT", "Etc/Zulu", "") else name
+
+
+def zone_files(zone: str) -> dict[str, Entry]:
+    """What sets a time zone."""
+    name = _UTC_FILE if zone == UTC else zone
+    return {LOCALTIME: Link(f"{ZONEINFO}/{name}"), TIMEZONE: f"{name}\n"}
+
+
+def zones_in(world: World) -> tuple[Zone, ...]:
+    """The zones of the machine's tz database, by country; empty where it has none."""
+    names = {}
+    for line in (world.text(COUNTRY_TAB) or "").splitlines():
+        code, tab, name = line.partition("\t")
+        if tab and not line.startswith("#"):
+            names[code] = name.strip()
+    zones = []
+    for line in (world.text(ZONE_TAB) or "").splitlines():
+        parts = line.split("\t")
+        if line.startswith("#") or len(parts) < 3:
+            continue
+        comment = parts[3].strip() if len(parts) > 3 else ""
+        zones.append(Zone(parts[2].strip(), parts[0], names.get(parts[0], parts[0]), comment))
+    return tuple(zones)
+
+
+def ntp_in(world: World) -> tuple[bool, tuple[str, ...]]:
+    """Whether chrony keeps the clock now, and from which servers."""
+    own = _servers(world.text(CHRONY_SOURCES) or "")
+    others = _servers(world.text(CHRONY) or "")
+    is_enabled = bool(own) or (bool(others) and CHRONY_UNIT_LINK in world.marks)
+    return is_enabled, own or (others if is_enabled else ())
+
+
+def ntp_files(world: World, servers: tuple[str, ...]) -> dict[str, Entry | None]:
+    """chrony's files with these servers only; without any, ours is removed.
+
+    Both nodes must agree on the time, so that the distribution's pool does not stay beside them.
+    """
+    if not servers:
+        return {CHRONY_SOURCES: None}
+    lines = ["# Written by 'mse setup'."]
+    lines += [f"{_word(server)} {server} iburst" for server in servers]
+    files: dict[str, Entry | None] = {CHRONY_SOURCES: "\n".join(lines) + "\n"}
+    text = world.text(CHRONY)
+    if text is not None:
+        files[CHRONY] = _without_sources(text)
+    return files
+
+
+def _word(server: str) -> str:
+    return "pool" if server.endswith(".pool.ntp.org") else "server"
+
+
+def _servers(text: str) -> tuple[str, ...]:
+    lines = [line.split() for line in text.splitlines()]
+    return tuple(words[1] for words in lines if len(words) > 1 and words[0] in _SOURCES)
+
+
+def _without_sources(text: str) -> str:
+    lines = text.splitlines()
+    kept = [f"{REPLACED}{line}" if line.split()[:1] in _WORDS else line for line in lines]
+    if not any(line.split() == SOURCE_DIR.split() for line in kept):
+        kept.append(SOURCE_DIR)
+    return "".join(f"{line}\n" for line in kept)
+
+
+_WORDS = [[word] for word in _SOURCES]

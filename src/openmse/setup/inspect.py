@@ -1,0 +1,54 @@
+"""Seeing what the checks judge: asks every probe that these answers need. No judgement."""
+
+import os
+from pathlib import Path
+
+from openmse.node.config import NodeConfig
+from openmse.setup import probes
+from openmse.setup.checks import Claim, Found, addresses_to_probe
+from openmse.setup.values import NONE, View
+from openmse.setup.world import World
+
+
+def inspect(view: View, world: World, config: NodeConfig | None, *, is_running: bool) -> Found:
+    """The facts for ``judge``; takes about a second for each address that is asked for."""
+    live = probes.live_addresses()
+    own = frozenset(text.partition("/")[0] for texts in live.values() for text in texts)
+    interface = view.health_interface
+    gateway = view.gateway
+    first = view.machine.interfaces[0].name if view.machine.interfaces else interface
+    is_asked = gateway not in ("", NONE)
+    peer = view.get("peer.address")
+    state = Path(config.paths.state_dir if config is not None else "/var/lib/openmse")
+    device = config.watchdog.device if config is not None else "/dev/watchdog"
+    return Found(
+        interfaces=world.interfaces,
+        own=own,
+        gateway=_claim(first, gateway) if is_asked else Claim(),
+        claims={address: _claim(interface, address) for address in addresses_to_probe(view, own)},
+        peer=peer,
+        skew_ms=probes.clock_skew_ms(peer) if peer else None,
+        memory_bytes=probes.memory_bytes(),
+        free_bytes=probes.free_bytes(state),
+        taken_ports=() if is_running or config is None else probes.taken_ports(_ports(config)),
+        is_running=is_running,
+        nftables_fault=probes.nftables_fault(),
+        has_watchdog=os.path.exists(device),
+        watchdog=config.watchdog.mode.value if config is not None else "off",
+        has_chrony="/usr/sbin/chronyd" in world.marks,
+    )
+
+
+def _claim(interface: str, address: str) -> Claim:
+    mac, fault = probes.holder_or_fault(interface, address)
+    return Claim(mac, fault.rstrip("."))
+
+
+def _ports(config: NodeConfig) -> dict[str, tuple[str, int]]:
+    ports = config.ports
+    return {
+        "ports.node_tls": ("TCP", ports.node_tls),
+        "ports.node_udp": ("UDP", ports.node_udp),
+        "ports.pairing": ("TCP", ports.pairing),
+        "database.port": ("TCP", config.database.port),
+    }

@@ -1,0 +1,64 @@
+"""The terminal, or a pipe: plain lines in, plain text out; passwords without echo. No decisions."""
+
+import io
+import sys
+import termios
+from typing import TextIO
+
+from openmse.setup.wizard import LINE_MAX, Turn
+
+
+class Ended(Exception):
+    """The input ended before everything was answered."""
+
+
+class Terminal:
+    """Standard input and output, whatever they are."""
+
+    def __init__(self, source: TextIO | None = None, target: TextIO | None = None) -> None:
+        self._source = source or sys.stdin
+        self._target = target or sys.stdout
+        for stream, errors in ((self._source, "replace"), (self._target, "backslashreplace")):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors=errors)  # bytes that are no text are no answer either
+
+    def say(self, text: str) -> None:
+        """A line, or several."""
+        self._target.write(f"{text}\n")
+        self._target.flush()
+
+    def ask(self, turn: Turn) -> str:
+        """Show a turn and take the line; raises Ended at the end of the input."""
+        self._target.write(turn.screen)
+        self._target.flush()
+        line = self._hidden() if turn.is_secret else self._line()
+        if not line:
+            self._target.write("\n")
+            raise Ended
+        if turn.is_secret:
+            self._target.write("\n")  # nobody saw the line end
+        elif not self._source.isatty():
+            self._target.write(line if line.endswith("\n") else f"{line}\n")  # as if typed
+        return line
+
+    def _line(self) -> str:
+        """One line; of a longer one than any answer the rest is thrown away."""
+        line = self._source.readline(LINE_MAX + 2)
+        while line and not line.endswith("\n"):
+            more = self._source.readline(LINE_MAX + 2)
+            if not more:
+                break
+            line = line[: LINE_MAX + 1] + ("\n" if more.endswith("\n") else "")
+        return line
+
+    def _hidden(self) -> str:
+        if not self._source.isatty():
+            return self._line()
+        descriptor = self._source.fileno()
+        before = termios.tcgetattr(descriptor)
+        silent = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
+        try:
+            termios.tcsetattr(descriptor, termios.TCSAFLUSH, silent)
+            return self._line()
+        finally:
+            termios.tcsetattr(descriptor, termios.TCSAFLUSH, before)
