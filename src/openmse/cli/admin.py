@@ -286,7 +286,8 @@ def _places(ctx: click.Context) -> ManagementPlaces:
 
 
 def _people(ctx: click.Context) -> People:
-    kept = _places(ctx)
+    # Who may change this node is written where its configuration says, or not at all.
+    kept = ManagementPlaces.of(load_config(ctx).places.state_dir)
     if os.geteuid() == 0:
         prepare(kept)
     return People(kept)
