@@ -4,6 +4,7 @@ The core, the journal and pairing are given as small protocols; ``node/main.py``
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -191,7 +192,8 @@ class Handler:
         started = time.monotonic()
 
         async def progress(step: str) -> None:
-            await emit(Progress(step, _ms_since(started)))
+            with contextlib.suppress(OSError, TimeoutError):  # what was begun goes on
+                await emit(Progress(step, _ms_since(started)))
 
         return Done(await self._pairing.pair(args, progress), _ms_since(started))
 
