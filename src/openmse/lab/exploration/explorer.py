@@ -111,10 +111,12 @@ def comes_back(world: Steps) -> bool:
     return fair(twin, lambda w: is_healthy_sync(w.picture()), BACK_TICKS) and not twin.faults()
 
 
-def base(mode: Mode = Mode.SYNC, *, has_witness: bool = True) -> Steps:
+def base(
+    mode: Mode = Mode.SYNC, *, has_witness: bool = True, settings: Settings = SETTINGS
+) -> Steps:
     """A pair that runs and is healthy (for PINNED and ALONE: as far as it can be)."""
-    made = start.machines(mode, SETTINGS, has_witness=has_witness)
-    world = Steps(made, start.history(mode, SETTINGS, has_witness=has_witness), Budget())
+    made = start.machines(mode, settings, has_witness=has_witness)
+    world = Steps(made, start.history(mode, settings, has_witness=has_witness), Budget())
     for m in world.machines.values():
         world.power_on(m)
         world.settle()
