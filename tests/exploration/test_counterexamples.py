@@ -1,0 +1,254 @@
+"""Schedules that break a promise of the protocol. Each was found by reading and by simulation.
+
+A test that is expected to fail shows a rule that the core breaks today; ``strict`` makes it speak
+up as soon as the core keeps it.
+"""
+
+from collections.abc import Callable
+
+import pytest
+from msgspec.structs import replace
+
+from openmse.ha import events as ev
+from openmse.ha.invariants import Write, holds, is_healthy_sync
+from openmse.ha.messages import Accept
+from openmse.ha.values import FailoverType, Lineage, Mode, NoWitnessMode, Voter
+from openmse.lab.exploration import scenarios as at
+from openmse.lab.exploration.explorer import SETTINGS, base
+from openmse.lab.exploration.steps import Steps
+from openmse.lab.exploration.world import KINDS
+
+breaks = pytest.mark.xfail(strict=True)
+
+
+def cut(world: Steps, *pairs: str) -> None:
+    """Cut ``ab`` both ways."""
+    ways = {(x, y, k) for p in pairs for x, y in ((p[0], p[1]), (p[1], p[0])) for k in KINDS}
+    world.cuts = world.cuts | ways
+    world.cut_at = world.now
+
+
+def lose(world: Steps, name: str) -> None:
+    """A machine loses power, and the others notice in due time."""
+    world.power_off(world.machines[name])
+    world.cut_at = world.now
+
+
+def work(world: Steps, ticks: int, until: Callable[[Steps], bool] | None = None) -> set[Write]:
+    """A client writes at a with every tick; what was acknowledged meanwhile."""
+    seen = set(world.history.acknowledged)
+    for _ in range(ticks):
+        world.write(world.machines["a"])
+        at.wait(world, 1)
+        seen |= set(world.history.acknowledged)
+        if until is not None and until(world):
+            break
+    return seen
+
+
+def answer(world: Steps) -> bool:
+    """Whether the last command was done."""
+    world.settle()
+    return world.answers[-1][1]
+
+
+def b_serves(world: Steps) -> bool:
+    return world.is_serving(world.machines["b"])
+
+
+# -- fencing (§8: "cut: the owner wins the race by a delay") ------------------------------------
+@breaks
+def test_fencing_in_a_plain_cut_loses_no_acknowledged_write() -> None:
+    """a goes ALONE and acknowledges; one failover wait later b has it switched off and owns."""
+    world = at.pair_pinned(NoWitnessMode.FENCING)
+    cut(world, "ab")
+    seen = work(world, 30, b_serves)
+    newest = world.machines[world.history.newest.config.owner]
+    assert [write for write in seen if not holds(newest.data.wal, write)] == []
+
+
+@breaks
+def test_a_node_that_boots_with_an_old_config_fences_nobody() -> None:
+    """b was off while a went on alone; it boots, hears nobody, and kills the only good copy."""
+    world = at.pair_pinned(NoWitnessMode.FENCING)
+    lose(world, "b")
+    seen = work(world, 20)
+    cut(world, "ab")
+    world.power_on(world.machines["b"])
+    world.settle()
+    seen |= work(world, 20, b_serves)
+    newest = world.machines[world.history.newest.config.owner]
+    assert [write for write in seen if not holds(newest.data.wal, write)] == []
+
+
+# -- protect (§8: "P blocks commits until S is back or the operator releases") ------------------
+@breaks
+def test_a_release_without_a_loss_is_refused() -> None:
+    """Given while the peer streams, it voids the next protection, perhaps weeks later."""
+    world = at.pair_protect()
+    world.command(world.machines["a"], ev.ReleaseProtect())
+    assert not answer(world)
+    lose(world, "b")
+    at.wait(world, 12)
+    assert world.history.newest.config.mode is Mode.PINNED
+
+
+@breaks
+def test_a_release_ends_with_the_loss_it_was_given_for() -> None:
+    """Given while the owner's database starts; the peer is back before anything was released."""
+    world = at.pair_protect()
+    a = world.machines["a"]
+    lose(world, "b")
+    at.wait(world, 12)
+    world.crash_database(a)
+    world.settle()
+    world.command(a, ev.ReleaseProtect())
+    assert answer(world)
+    world.power_on(world.machines["b"])
+    world.settle()
+    at.run(world, lambda w: is_healthy_sync(w.picture()))
+    at.wait(world, 40)
+    if world.history.newest.config.mode is Mode.PINNED:
+        lose(world, "b")
+        at.wait(world, 12)
+        assert world.history.newest.config.mode is Mode.PINNED
+
+
+@breaks
+def test_a_planned_stop_releases_nothing() -> None:
+    """Writes wait for b; the machine of a is restarted in good order: they must still wait."""
+    world = at.pair_protect()
+    a = world.machines["a"]
+    lose(world, "b")
+    at.wait(world, 12)
+    world.command(a, ev.StopNode())
+    world.settle()
+    at.wait(world, 60)
+    world.power_off(a)
+    at.wait(world, 2)
+    world.power_on(a)
+    world.settle()
+    before = set(world.history.acknowledged)
+    assert work(world, 100) == before
+
+
+# -- limbo (L1) --------------------------------------------------------------------------------
+@breaks
+def test_what_a_takeover_left_at_the_witness_is_cleared() -> None:
+    """The witness accepted ALONE(b), b forgot it and grants a again. All is healthy, but the
+    witness renews nothing for ever: when b dies later, a stops though it sees the witness."""
+    world = at.takeover_limbo()
+    b = world.machines["b"]
+    world.deliver(next(f for f in world.flight if isinstance(f[2], Accept)))
+    world.settle()
+    world.flight = ()
+    world.kill_monitor(b)
+    world.start_monitor(b)
+    world.settle()
+    world.heal()
+    world.settle()
+    at.wait(world, 100)
+    assert is_healthy_sync(world.picture())
+    lose(world, "b")
+    at.wait(world, 60)
+    assert world.is_serving(world.machines["a"])
+
+
+# -- forced terms (L1) -------------------------------------------------------------------------
+@breaks
+def test_a_force_on_an_older_history_does_not_make_the_other_node_look_forgetful() -> None:
+    """b took over (history 1.2b) and was lost; a is forced and keeps 1.1a. b rejoins, and restarts
+    once. Much later a dies: b cuts its receiver, shows 1.1a where the witness remembers 1.2b, is
+    called forgetful, begins anew, and nobody serves."""
+    world = at.run(at.owner_cut(), b_serves)
+    a, b = world.machines["a"], world.machines["b"]
+    at.wait(world, 4)
+    lose(world, "b")
+    world.command(a, ev.ForceTakeover("test"))
+    world.settle()
+    at.wait(world, 20)
+    world.heal()
+    world.power_on(b)
+    world.settle()
+    at.run(world, lambda w: is_healthy_sync(w.picture()))
+    at.wait(world, 20)
+    incarnation = b.record.incarnation
+    lose(world, "a")
+    at.wait(world, 60)
+    assert b.record.incarnation == incarnation
+    assert b_serves(world)
+
+
+@breaks
+def test_who_was_taken_out_of_the_group_cannot_be_forced_to_own() -> None:
+    """It would own a config of which it is no voter."""
+    world = at.alone()
+    a, b = world.machines["a"], world.machines["b"]
+    voters = world.history.newest.config.voters
+    world.command(a, ev.ChangeVoters(tuple(v for v in voters if v.id != "b")))
+    at.wait(world, 4)
+    assert b.record.known == world.history.newest.config
+    world.command(b, ev.ForceTakeover("test"))
+    assert not answer(world)
+
+
+# -- failover type manual ----------------------------------------------------------------------
+@breaks
+def test_a_takeover_may_be_asked_for_when_the_owner_came_back_empty() -> None:
+    """a is heard, but its memory and its data are new: b could own without any loss, if asked."""
+    manual = replace(SETTINGS, failover_type=FailoverType.MANUAL)
+    world = at.run(base(settings=manual), lambda w: is_healthy_sync(w.picture()))
+    a = world.machines["a"]
+    world.power_off(a)
+    world.lose_disk(a)
+    at.wait(world, 8)
+    world.power_on(a)
+    world.settle()
+    at.wait(world, 20)
+    world.command(world.machines["b"], ev.Switchover())
+    at.wait(world, 20)
+    assert b_serves(world)
+
+
+@breaks
+def test_an_operators_wish_ends_when_the_owner_is_back() -> None:
+    """Asked while a was silent; a came back at once and served on in the same epoch. It dies much
+    later, and nobody has asked this time."""
+    manual = replace(SETTINGS, failover_type=FailoverType.MANUAL)
+    world = at.run(base(settings=manual), lambda w: is_healthy_sync(w.picture()))
+    a, b = world.machines["a"], world.machines["b"]
+    world.freeze_monitor(a)
+    at.wait(world, 2)
+    world.command(b, ev.Switchover())
+    assert answer(world)
+    world.thaw_monitor(a)
+    world.settle()
+    at.wait(world, 40)
+    first = world.history.newest.config
+    assert first.owner == "a"
+    assert world.is_serving(a)
+    lose(world, "a")
+    at.wait(world, 40)
+    assert world.history.newest.config == first
+
+
+# -- what holds --------------------------------------------------------------------------------
+def test_a_new_witness_in_the_place_of_the_old_one_is_no_way_around_a_lease() -> None:
+    """a is frozen with a lease that the old witness gave; the new one knows of no grant."""
+    world = at.written()
+    witness = world.machines["w"]
+    world.power_off(witness)
+    world.lose_disk(witness)
+    world.power_on(witness)
+    world.settle()
+    at.run(world, lambda w: Voter("w", witness.record.incarnation, True) in _voters(w))
+    world.freeze_monitor(world.machines["a"])
+    for _ in range(20):
+        at.wait(world, 1)
+        assert not world.faults()
+    assert b_serves(world)
+    assert world.machines["b"].data.lineage != Lineage(1, 1, "a")
+
+
+def _voters(world: Steps) -> tuple[Voter, ...]:
+    return world.history.newest.config.voters
