@@ -192,6 +192,21 @@ def test_who_was_taken_out_of_the_group_cannot_be_forced_to_own() -> None:
     assert not answer(world)
 
 
+def test_who_was_taken_out_of_the_group_is_no_second_copy() -> None:
+    """a's health monitor restarts and knows b only from its configuration; b streams. Without a
+    vote, b must not be why a goes SYNC, from where it could own."""
+    world = at.alone()
+    a = world.machines["a"]
+    voters = world.history.newest.config.voters
+    world.command(a, ev.ChangeVoters(tuple(v for v in voters if v.id != "b")))
+    at.wait(world, 4)
+    world.kill_monitor(a)
+    world.start_monitor(a)
+    world.settle()
+    at.wait(world, 20)
+    assert world.history.newest.config.mode is Mode.ALONE
+
+
 # -- failover type manual ----------------------------------------------------------------------
 @breaks
 def test_a_takeover_may_be_asked_for_when_the_owner_came_back_empty() -> None:
@@ -242,6 +257,7 @@ def test_a_new_witness_in_the_place_of_the_old_one_is_no_way_around_a_lease() ->
     world.power_on(witness)
     world.settle()
     at.run(world, lambda w: Voter("w", witness.record.incarnation, True) in _voters(w))
+    at.wait(world, 2)
     world.freeze_monitor(world.machines["a"])
     for _ in range(20):
         at.wait(world, 1)

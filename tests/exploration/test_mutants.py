@@ -26,6 +26,7 @@ FOUND_BY = {
     "gate_without_barrier": ("rejoin", "I2"),
     "rewind_in_any_mode": ("going alone", "I6"),
     "any_memory_acts": ("reborn", "I3"),
+    "any_node_acts": ("unpaired", "I3"),
     "old_disk_serves": ("old disk, forgotten", "I1"),
     "any_lineage_takes_over": ("old standby", "I1"),
     "lease_later": ("gate without lease", "L1"),

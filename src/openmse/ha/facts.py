@@ -26,6 +26,7 @@ from openmse.ha.values import (
     Instant,
     Mode,
     NoWitnessMode,
+    peer_of,
 )
 
 FLAP_WINDOW_NS = 60 * SECOND
@@ -267,6 +268,8 @@ def why_no_gate(n: Node) -> str:
     peer = n.peer
     if known is None or not peer.id:
         return "This node is not paired."
+    if peer_of(known, n.me) != peer.id:
+        return f"{peer.id} is no voter of this group."  # ⚠ it could own, and nobody could tell
     if known.settings.maintenance:
         return "Maintenance is on."
     if n.is_stopping or n.quarantine:
@@ -308,7 +311,7 @@ def why_not_own(n: Node, base: Config | None) -> str:
     if base is None:
         return "No config is known here."
     if not acceptor.is_member(n.record):
-        return "This node began anew and has not been re-admitted yet."
+        return "This node is no voter of the group, or began anew and was not re-admitted yet."
     if n.quarantine:
         return n.quarantine
     if n.is_stopping:

@@ -177,8 +177,8 @@ def _hold(d: Draft, ack: BeatAck) -> None:
     n, known = d.n, d.n.record.known
     if known is None or not is_owner(n) or known.version != (ack.term, ack.epoch):
         return
-    if is_released(n):
-        return
+    if is_released(n) or all(voter.id != ack.stamp.id for voter in known.voters):
+        return  # who has no vote can keep nobody from owning
     t = timing(known.settings.failover_wait_ns)
     until = Instant(ack.nonce + t.lease_ns)
     if until > n.lease_until and until > n.now:

@@ -179,7 +179,7 @@ def quorum_reached(config: Config, voters: frozenset[str]) -> bool:
     SYNC: a majority of its voters. ALONE and PINNED: the owner.
     """
     if config.mode is not Mode.SYNC:
-        return config.owner in voters
+        return config.owner in voters and any(v.id == config.owner for v in config.voters)
     present = sum(1 for voter in config.voters if voter.id in voters)
     return 2 * present > len(config.voters)
 

@@ -355,6 +355,22 @@ def old_standby() -> Steps:
     return world
 
 
+def unpaired() -> Steps:
+    """b was taken out of the group, and follows on; a's health monitor restarts, and knows b only
+    as the other machine of its configuration; later a is broken, and would hand over (§2.6)."""
+    world = at.alone()
+    a = world.machines["a"]
+    voters = world.history.newest.config.voters
+    world.command(a, ev.ChangeVoters(tuple(v for v in voters if v.id != "b")))
+    world.settle()
+    at.wait(world, 4)
+    _restart(world, a)
+    at.wait(world, 16)
+    a.data = replace(a.data, is_sick=True)
+    world.notify(a)
+    return world
+
+
 ATTACKS: dict[str, Attack] = {
     one.name: one
     for one in (
@@ -379,5 +395,6 @@ ATTACKS: dict[str, Attack] = {
         Attack("reborn", reborn, states=0, recovers=False),
         Attack("old disk, forgotten", old_disk_forgotten, states=0, recovers=False),
         Attack("old standby", old_standby, states=0, ticks=60),
+        Attack("unpaired", unpaired, states=0, recovers=False),
     )
 }

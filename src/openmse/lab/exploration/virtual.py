@@ -37,6 +37,10 @@ DURATIONS_MS: dict[Op, tuple[int, int, int]] = {
 }
 """(least, usual most, most when slow) of each operation; one in ten is slow."""
 
+EVENTS_MOST = 2_000_000
+"""Bound of a run: many times what the longest takes. Something that goes round in circles without
+the time going on is a fault as well."""
+
 NOTICE_NS = 3 * SECOND
 """After how long both ends of a dead connection notice (``wal_sender_timeout``, keepalives)."""
 
@@ -50,6 +54,7 @@ class Virtual(Site):
         self.heap: list[tuple[int, int, Callable[[], None]]] = []
         self.counter = 0
         self.steps = 0
+        self.events = 0
         self.loss = 0.0
         self.slow_share = 0.1
         self.is_checkpointer_frozen = dict.fromkeys(self.machines, False)
@@ -77,6 +82,11 @@ class Virtual(Site):
         while self.heap and self.heap[0][0] <= until:
             self.now, _, action = heapq.heappop(self.heap)
             action()
+            self.events += 1
+            if self.events > EVENTS_MOST:
+                sentence = f"No end after {EVENTS_MOST} events, at {self.now / SECOND:.3f} s."
+                self.found = (Violation("endless", sentence),)
+                return False
             if not self.judge():
                 return False
         self.now = until
