@@ -57,7 +57,6 @@ def b_serves(world: Steps) -> bool:
 
 
 # -- fencing (§8: "cut: the owner wins the race by a delay") ------------------------------------
-@breaks
 def test_fencing_in_a_plain_cut_loses_no_acknowledged_write() -> None:
     """a goes ALONE and acknowledges; one failover wait later b has it switched off and owns."""
     world = at.pair_pinned(NoWitnessMode.FENCING)
@@ -67,7 +66,6 @@ def test_fencing_in_a_plain_cut_loses_no_acknowledged_write() -> None:
     assert [write for write in seen if not holds(newest.data.wal, write)] == []
 
 
-@breaks
 def test_a_node_that_boots_with_an_old_config_fences_nobody() -> None:
     """b was off while a went on alone; it boots, hears nobody, and kills the only good copy."""
     world = at.pair_pinned(NoWitnessMode.FENCING)
@@ -155,7 +153,6 @@ def test_what_a_takeover_left_at_the_witness_is_cleared() -> None:
 
 
 # -- forced terms (L1) -------------------------------------------------------------------------
-@breaks
 def test_a_force_on_an_older_history_does_not_make_the_other_node_look_forgetful() -> None:
     """b took over (history 1.2b) and was lost; a is forced and keeps 1.1a. b rejoins, and restarts
     once. Much later a dies: b cuts its receiver, shows 1.1a where the witness remembers 1.2b, is
@@ -179,7 +176,6 @@ def test_a_force_on_an_older_history_does_not_make_the_other_node_look_forgetful
     assert b_serves(world)
 
 
-@breaks
 def test_who_was_taken_out_of_the_group_cannot_be_forced_to_own() -> None:
     """It would own a config of which it is no voter."""
     world = at.alone()

@@ -29,6 +29,12 @@ FOUND_BY = {
     "any_node_acts": ("unpaired", "I3"),
     "old_disk_serves": ("old disk, forgotten", "I1"),
     "any_lineage_takes_over": ("old standby", "I1"),
+    "owner_leaves_fencing_pair": ("fencing, cut", "I3"),
+    "fenced_owner_serves": ("fenced owner", "I7"),
+    "fenced_owner_forgets": ("fenced owner restarts", "I7"),
+    "unanswered_peer_fences": ("fenced peer", "I1"),
+    "voter_fences": ("vote, then cut", "I1"),
+    "late_answer_counts": ("late answer", "I1"),
     "lease_later": ("gate without lease", "L1"),
 }
 """Mutant -> the attack that finds it, and the rule it breaks ("unreachable": it cannot even get

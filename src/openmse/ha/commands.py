@@ -3,7 +3,7 @@
 import msgspec
 from msgspec.structs import replace
 
-from openmse.ha import operations, takeover
+from openmse.ha import fencing, operations, takeover
 from openmse.ha.draft import Draft, is_owner
 from openmse.ha.events import (
     ChangeSettings,
@@ -55,7 +55,13 @@ def on_command(d: Draft, event: Commanded, asked_by: str = "") -> None:
 def _confirm_alone(d: Draft, command_id: str) -> None:
     n = d.n
     if post_of(n) is not Post.OWNER_ALONE or n.alone_confirmed:
-        d.answer(command_id, False, "This node does not wait for a confirmation.")
+        sentence = "This node does not wait for a confirmation."
+        if fencing.is_in_force(n) and not n.alone_confirmed:
+            sentence = (
+                f"{n.peer.id} may have had this node switched off and gone on, so only its answer "
+                f"counts. If {n.peer.id} is lost for good: mse ha takeover --force."
+            )
+        d.answer(command_id, False, sentence)
         return
     n.alone_confirmed = True
     d.answer(command_id, True, "This node serves although nobody else answers.")

@@ -25,6 +25,7 @@ from openmse.ha.values import (
     Config,
     Instant,
     Release,
+    may_be_left,
     quorum_reached,
 )
 
@@ -121,7 +122,7 @@ def _check_promises(d: Draft) -> None:
     ids = frozenset(promise.stamp.id for promise in p.promises)
     if not quorum_reached(top.value, ids):
         return
-    if not is_known and top.parent is not None and not quorum_reached(top.parent, ids):
+    if not is_known and top.parent is not None and not may_be_left(top.parent, ids):
         return  # ⚠ fate unknown: a quorum of what it replaces is needed as well
     if not is_known:
         _accept_phase(d, top.value, top.parent)
@@ -129,7 +130,8 @@ def _check_promises(d: Draft) -> None:
         n.record = acceptor.on_learn(n.record, Learn(top.stamp, top.accepted, top.value))
         n.proposal = None  # the world moved on: decide anew from there
     elif p.aim is Aim.MOVE and p.move is not None and p.base == top.value:
-        _accept_phase(d, p.move, top.value)
+        if may_be_left(top.value, ids):
+            _accept_phase(d, p.move, top.value)
     elif n.record.accepted > n.record.chosen:
         _accept_phase(d, top.value, top.parent)  # chosen already, yet rewritten: finish it
     else:
@@ -204,7 +206,7 @@ def _is_joint_quorum(p: Proposal, ids: frozenset[str]) -> bool:
     assert p.value is not None
     if not quorum_reached(p.value, ids):
         return False
-    return p.parent is None or quorum_reached(p.parent, ids)
+    return p.parent is None or may_be_left(p.parent, ids)
 
 
 def on_refused(d: Draft, message: Refused) -> None:
@@ -229,7 +231,7 @@ def _may_go_on_without(d: Draft, p: Proposal, refuser: str) -> bool:
         return False
     base = p.parent if p.value else p.base
     hopeful = frozenset({d.n.me, *others(d, p)} - {refuser})
-    return quorum_reached(target, hopeful) and (base is None or quorum_reached(base, hopeful))
+    return quorum_reached(target, hopeful) and (base is None or may_be_left(base, hopeful))
 
 
 def on_time(d: Draft) -> None:

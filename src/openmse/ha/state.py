@@ -192,6 +192,9 @@ class Node(Struct):
     is_stopping: bool = False
     stopping_since: Instant = Instant(0)
     fencing_asked_at: Instant = Instant(0)
+    """The last request to the fencing agent; 0 for none since this process started."""
+    is_fencing: bool = False
+    """That request has not been answered yet."""
     has_exited: bool = False
     config_seen: tuple[int, int] = (0, 0)
     """Version of the config whose arrival was acted upon."""

@@ -50,6 +50,8 @@ class Verdict(StrEnum):
     """Grants ran out (or a release is held), the pre-vote said yes, the receiver is cut."""
     OWNER_FENCED = "owner_fenced"
     """A fencing agent confirmed that the owner is off."""
+    PEER_FENCED = "peer_fenced"
+    """The same of the other node, to its owner."""
     FORCED = "forced"
     """An operator forces a takeover."""
 
@@ -136,6 +138,12 @@ MOVES: dict[tuple[Post, Verdict], Row] = {
     (Post.PEER_SYNC, Verdict.OWNER_LOST): _move(
         Mode.ALONE, _ME, "The owner is lost; this node holds every acknowledged write and owns."
     ),
+    (Post.OWNER_PINNED, Verdict.PEER_FENCED): _move(
+        Mode.ALONE,
+        _ME,
+        "The other node is lost and confirmed to be switched off; this node goes on alone.",
+        is_forced=True,
+    ),
     (Post.PEER_PINNED, Verdict.OWNER_FENCED): _move(
         Mode.ALONE,
         _ME,
@@ -159,6 +167,7 @@ STAY: dict[Verdict, str] = {
     Verdict.TAKE_BACK: "There is no release of this node to take back.",
     Verdict.OWNER_LOST: "The owner is lost, but this node must not take over from here.",
     Verdict.OWNER_FENCED: "A confirmed fencing changes nothing from here.",
+    Verdict.PEER_FENCED: "A confirmed fencing changes nothing from here.",
     Verdict.FORCED: "",
 }
 

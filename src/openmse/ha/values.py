@@ -184,6 +184,23 @@ def quorum_reached(config: Config, voters: frozenset[str]) -> bool:
     return 2 * present > len(config.voters)
 
 
+def may_be_left(config: Config, voters: frozenset[str]) -> bool:
+    """Whether ``voters`` (ids) suffice to *replace* this config by another.
+
+    Its quorum; but both nodes for the PINNED of a pair with a fencing agent, where either may go
+    on alone once the other is off: neither may leave it without the other's knowledge (⚠ §8).
+    """
+    if config.mode is Mode.PINNED and is_fencing_pair(config):
+        return all(voter.id in voters for voter in config.voters)
+    return quorum_reached(config, voters)
+
+
+def is_fencing_pair(config: Config) -> bool:
+    """Whether this is a pair without a witness that goes on through a fencing agent."""
+    is_set = config.settings.no_witness_mode is NoWitnessMode.FENCING
+    return is_set and not witness_of(config) and len(config.voters) > 1
+
+
 def peer_of(config: Config, node: str) -> str:
     """The other node of the group, or '' while it is unpaired."""
     return next((v.id for v in config.voters if not v.is_witness and v.id != node), "")

@@ -14,7 +14,6 @@ from openmse.lab.exploration import simulator
 from openmse.lab.exploration.explorer import Report, explore
 from openmse.lab.exploration.scenarios import scenarios
 
-
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 

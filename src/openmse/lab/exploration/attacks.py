@@ -371,6 +371,91 @@ def unpaired() -> Steps:
     return world
 
 
+def fencing_cut() -> Steps:
+    """A plain cut in a pair with a fencing agent, clients at a (§8)."""
+    world = at.pair_fencing()
+    _cut(world, "a>b", "b>a")
+    return world
+
+
+def write_without_agent(world: Steps) -> None:
+    """A client commits through a, whose fencing agent reaches nothing."""
+    world.shots = tuple(shot for shot in world.shots if shot.by != "a")
+    write_at_a(world)
+
+
+def fenced_owner() -> Steps:
+    """b had a switched off and owns; a boots, cut off (§8)."""
+    world = at.pair_fencing()
+    a, b = world.nodes()
+    world.freeze_monitor(a)
+    world.disconnect(b)
+    _cut(world, "a>b", "b>a")
+    at.run(world, lambda w: w.is_serving(b))
+    world.power_on(a)
+    world.settle()
+    return world
+
+
+def fenced_owner_restarts() -> Steps:
+    """The same, and a's health monitor restarts while it waits."""
+    world = fenced_owner()
+    at.wait(world, 2)
+    _restart(world, world.machines["a"])
+    return world
+
+
+def fenced_peer() -> Steps:
+    """a had b switched off and went on alone; b boots, cut off (§8)."""
+    world = fencing_cut()
+    a, b = world.nodes()
+    at.run(world, at.is_mode(Mode.ALONE))
+    at.run(world, lambda w: a.data.is_licensed)
+    world.write(a)
+    world.power_on(b)
+    world.settle()
+    return world
+
+
+def vote_then_cut() -> Steps:
+    """Replication broke: a goes ALONE by b's vote, and is cut off before b learns of it (§8)."""
+    world = at.pair_fencing()
+    _cut(world, "a>b", "b>a", kinds=("wal",))
+    at.run(world, at.flies(Accept))
+    _pass(world, Accept, "a", "b")
+    _cut(world, "a>b", "b>a", kinds=("udp", "wal"))
+    _pass(world, Accepted, "b", "a")
+    _lose_flight(world)
+    _cut(world, "a>b", "b>a")
+    return world
+
+
+def late_answer() -> Steps:
+    """The agent has switched b off and does not say so yet; b boots, meets a, is cut off (§8)."""
+    world = at.pair_fencing_cut()
+    b = world.machines["b"]
+    world.shoot(world.shots[0])
+    world.heal()
+    world.power_on(b)
+    world.settle()
+    _ticks(world, 2)
+    _cut(world, "a>b", "b>a")
+    world.disconnect(b)
+    _ticks(world, 3)
+    return world
+
+
+def _ticks(world: Steps, count: int) -> None:
+    """Time goes on; databases finish what they do; nobody answers."""
+    for _ in range(count):
+        for m in world.nodes():
+            while m.data.op is not None:
+                world.finish(m)
+                world.settle()
+        world.tick()
+        world.settle()
+
+
 ATTACKS: dict[str, Attack] = {
     one.name: one
     for one in (
@@ -396,5 +481,11 @@ ATTACKS: dict[str, Attack] = {
         Attack("old disk, forgotten", old_disk_forgotten, states=0, recovers=False),
         Attack("old standby", old_standby, states=0, ticks=60),
         Attack("unpaired", unpaired, states=0, recovers=False),
+        Attack("fencing, cut", fencing_cut, act=write_without_agent, states=600),
+        Attack("fenced owner", fenced_owner, states=0, ticks=100),
+        Attack("fenced owner restarts", fenced_owner_restarts, states=0),
+        Attack("fenced peer", fenced_peer, states=600),
+        Attack("vote, then cut", vote_then_cut, act=write_at_a, states=0, ticks=40),
+        Attack("late answer", late_answer, act=write_at_a, states=0, ticks=40),
     )
 }

@@ -77,6 +77,10 @@ def _advance(world: Steps) -> bool:
         world.deliver(world.flight[0])
         world.settle()
         return True
+    if world.shots:
+        world.shoot(world.shots[0])
+        world.settle()
+        return True
     for m in world.nodes():
         if m.data.op is not None and m.is_on:
             world.finish(m)
@@ -92,6 +96,8 @@ def _advance(world: Steps) -> bool:
 def heal_all(world: Steps) -> None:
     """Put everything right."""
     world.budget = ENDLESS
+    for shot in [shot for shot in world.shots if not shot.has_struck]:
+        world.shoot(shot)
     world.heal()
     for m in world.machines.values():
         while m.is_frozen:

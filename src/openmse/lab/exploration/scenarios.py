@@ -208,6 +208,20 @@ def pair_protect() -> Steps:
     return pair_pinned(NoWitnessMode.PROTECT)
 
 
+def pair_fencing() -> Steps:
+    """The same, whose nodes go on alone once a fencing agent has confirmed (§8)."""
+    return pair_pinned(NoWitnessMode.FENCING)
+
+
+def pair_fencing_cut() -> Steps:
+    """The same, cut apart: a has called the agent."""
+    world = pair_fencing()
+    world.write(world.machines["a"])
+    world.cuts = frozenset((x, y, k) for x, y in (("a", "b"), ("b", "a")) for k in KINDS)
+    world.cut_at = world.now
+    return run(world, lambda w: bool(w.shots))
+
+
 def pair_alone() -> Steps:
     """A pair without a witness in ALONE(a); b is back."""
     world = pair_pinned()
@@ -251,6 +265,8 @@ def scenarios() -> tuple[Scenario, ...]:
         ("pair without witness", pair_pinned, asked),
         ("pair in protect mode", pair_protect, asked),
         ("pair without witness, alone", pair_alone, short),
+        ("pair with fencing agent", pair_fencing, asked),
+        ("pair with fencing agent, cut", pair_fencing_cut, short),
     ]
     return tuple(Scenario(name, build, budget) for name, build, budget in rows)
 

@@ -16,7 +16,7 @@ from openmse.ha.values import MILLISECOND, SECOND, Instant
 from openmse.lab.exploration.database import Op
 from openmse.lab.exploration.observer import History
 from openmse.lab.exploration.site import Site
-from openmse.lab.exploration.world import Machine
+from openmse.lab.exploration.world import Machine, Shot
 
 MS = MILLISECOND
 DRIFT_PPM = 240
@@ -294,6 +294,24 @@ class Virtual(Site):
         if alive and self.is_linked(one, other, "tls"):
             self.link(a, other, is_up=True)
             self.link(b, one, is_up=True)
+
+    def fence(self, shot: Shot) -> None:
+        """The agent takes its time; somebody switches on again what it has switched off."""
+        target = self.machines[shot.target]
+
+        def confirm() -> None:
+            m = self.machines[shot.by]
+            if m.is_on and (m.is_paused or m.is_frozen):
+                self.at(100 * MS, confirm)
+            else:
+                self.agent_answers(shot)
+
+        def strike() -> None:
+            self.agent_strikes(shot)
+            self.at(self.rng.randrange(5 * MS, 300 * MS), confirm)
+            self.at(self.rng.randrange(SECOND // 10, 15 * SECOND), lambda: self.power_on(target))
+
+        self.at(self.rng.randrange(50 * MS, 3 * SECOND), strike)
 
     # -- what goes on by itself -------------------------------------------------------------
     def live(self) -> None:
