@@ -80,7 +80,6 @@ def test_a_node_that_boots_with_an_old_config_fences_nobody() -> None:
 
 
 # -- protect (§8: "P blocks commits until S is back or the operator releases") ------------------
-@breaks
 def test_a_release_without_a_loss_is_refused() -> None:
     """Given while the peer streams, it voids the next protection, perhaps weeks later."""
     world = at.pair_protect()
@@ -91,7 +90,6 @@ def test_a_release_without_a_loss_is_refused() -> None:
     assert world.history.newest.config.mode is Mode.PINNED
 
 
-@breaks
 def test_a_release_ends_with_the_loss_it_was_given_for() -> None:
     """Given while the owner's database starts; the peer is back before anything was released."""
     world = at.pair_protect()
@@ -112,7 +110,6 @@ def test_a_release_ends_with_the_loss_it_was_given_for() -> None:
         assert world.history.newest.config.mode is Mode.PINNED
 
 
-@breaks
 def test_a_planned_stop_releases_nothing() -> None:
     """Writes wait for b; the machine of a is restarted in good order: they must still wait."""
     world = at.pair_protect()

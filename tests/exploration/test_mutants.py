@@ -29,6 +29,8 @@ FOUND_BY = {
     "any_node_acts": ("unpaired", "I3"),
     "old_disk_serves": ("old disk, forgotten", "I1"),
     "any_lineage_takes_over": ("old standby", "I1"),
+    "release_outlives_loss": ("release outlived", "L1"),
+    "stop_releases": ("stopped while protected", "L1"),
     "owner_leaves_fencing_pair": ("fencing, cut", "I3"),
     "fenced_owner_serves": ("fenced owner", "I7"),
     "fenced_owner_forgets": ("fenced owner restarts", "I7"),

@@ -18,7 +18,7 @@ from openmse.ha.events import (
     StopNode,
     Switchover,
 )
-from openmse.ha.facts import is_peer_silent, post_of, why_not_own
+from openmse.ha.facts import is_peer_lost, is_peer_silent, post_of, why_not_own
 from openmse.ha.messages import Order, OrderAnswer
 from openmse.ha.state import Pending
 from openmse.ha.timing import timing_faults
@@ -77,6 +77,14 @@ def _release_protect(d: Draft, command_id: str) -> None:
             False,
             "Nothing waits here: that is so on the owner of a pair without a witness whose mode "
             "is protect, while the other node is lost.",
+        )
+        return
+    if n.db.peer_streaming and not is_peer_lost(n):
+        d.answer(
+            command_id,
+            False,
+            f"{n.peer.id} is there, so nothing waits. A release is for one loss of the other node; "
+            "it cannot be given beforehand.",
         )
         return
     n.protect_released = True

@@ -73,6 +73,8 @@ def note_facts(d: Draft) -> None:
         n.unstreamed_at = n.unstreamed_at or n.now
         n.streaming_since = Instant(0)
     n.behind_since = (n.behind_since or n.now) if _is_behind_peer(n) else Instant(0)
+    if n.db.peer_streaming and not is_peer_lost(n):
+        n.protect_released = False  # ⚠ the loss that it was given for is over
     _note_witness(d)
     _note_recovery(n)
     if serves and not n.db.is_healthy:
@@ -166,7 +168,7 @@ def _owner_verdict(n: Node) -> Verdict:
     assert known is not None
     if is_released(n):
         return _released_verdict(n)
-    if is_peer_lost(n) and not n.is_halted and not _is_protected(n, known):
+    if is_peer_lost(n) and not n.is_halted and not is_protected(n):
         if n.behind_since and not is_peer_silent(n):
             return Verdict.STEADY  # ⚠ which disk is the older one is settled first
         return Verdict.PEER_LOST
@@ -192,16 +194,17 @@ def _released_verdict(n: Node) -> Verdict:
     return Verdict.STEADY
 
 
-def _is_protected(n: Node, known: Config) -> bool:
+def is_protected(n: Node) -> bool:
     """Protect mode (protocol §8): commits wait for the peer until an operator releases them."""
-    if known.mode is not Mode.PINNED or n.witness.id or n.protect_released:
+    known = n.record.known
+    if known is None or known.mode is not Mode.PINNED or n.witness.id or n.protect_released:
         return False
     return known.settings.no_witness_mode is NoWitnessMode.PROTECT
 
 
 def _wants_to_stop(n: Node) -> bool:
     if n.is_stopping and n.operation is None:
-        return True
+        return not is_protected(n)  # ⚠ a planned stop releases nothing
     return n.pending is not None and n.pending.settings.maintenance
 
 

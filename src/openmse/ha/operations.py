@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from openmse.ha import fencing
 from openmse.ha.draft import Draft, is_owner, is_released, is_stopped, since
 from openmse.ha.effects import Checkpoint, Exit
-from openmse.ha.facts import is_peer_silent, post_of, why_no_switchover
+from openmse.ha.facts import is_peer_silent, is_protected, post_of, why_no_switchover
 from openmse.ha.local import Address, DbProcess
 from openmse.ha.messages import OrderAnswer, Released
 from openmse.ha.state import Node, Operation, OperationKind, Step
@@ -266,7 +266,7 @@ def may_go_down(n: Node) -> bool:
     before the register says ALONE, or the time for that is over."""
     if not n.is_stopping:
         return False
-    if post_of(n) not in (Post.OWNER_SYNC, Post.OWNER_PINNED):
+    if post_of(n) not in (Post.OWNER_SYNC, Post.OWNER_PINNED) or is_protected(n):
         return True
     return since(n.now, n.stopping_since) > STOP_BUDGET_NS or n.is_halted or is_released(n)
 

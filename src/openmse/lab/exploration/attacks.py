@@ -456,6 +456,51 @@ def _ticks(world: Steps, count: int) -> None:
         world.settle()
 
 
+def _released_in_time() -> Steps:
+    """Writes wait for b; an operator releases them while a's database starts (§8)."""
+    world = at.pair_protect()
+    a, b = world.nodes()
+    world.power_off(b)
+    world.cut_at = world.now
+    at.wait(world, 12)
+    world.crash_database(a)
+    world.settle()
+    world.command(a, ev.ReleaseProtect())
+    world.settle()
+    return world
+
+
+def release_outlived() -> Steps:
+    """b is back before anything came of a release, and is lost again later (§8)."""
+    world = _released_in_time()
+    b = world.machines["b"]
+    world.power_on(b)
+    world.settle()
+    at.run(world, lambda w: w.machines["b"].data.is_connected)
+    at.run(world, at.is_mode(Mode.PINNED))
+    at.wait(world, 12)
+    world.power_off(b)
+    world.cut_at = world.now
+    return world
+
+
+def stopped_while_protected() -> Steps:
+    """Writes wait for b, and a's machine is stopped in good order (§8)."""
+    world = at.pair_protect()
+    a, b = world.nodes()
+    world.power_off(b)
+    world.cut_at = world.now
+    at.wait(world, 12)
+    world.command(a, ev.StopNode())
+    world.settle()
+    return world
+
+
+def is_protected(world: Steps) -> bool:
+    """Nobody goes on alone."""
+    return world.history.newest.config.mode is Mode.PINNED
+
+
 ATTACKS: dict[str, Attack] = {
     one.name: one
     for one in (
@@ -481,6 +526,14 @@ ATTACKS: dict[str, Attack] = {
         Attack("old disk, forgotten", old_disk_forgotten, states=0, recovers=False),
         Attack("old standby", old_standby, states=0, ticks=60),
         Attack("unpaired", unpaired, states=0, recovers=False),
+        Attack("release outlived", release_outlived, is_protected, states=0),
+        Attack(
+            "stopped while protected",
+            stopped_while_protected,
+            is_protected,
+            states=0,
+            recovers=False,
+        ),
         Attack("fencing, cut", fencing_cut, act=write_without_agent, states=600),
         Attack("fenced owner", fenced_owner, states=0, ticks=100),
         Attack("fenced owner restarts", fenced_owner_restarts, states=0),

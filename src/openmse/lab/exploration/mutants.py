@@ -222,6 +222,22 @@ MUTANTS: tuple[Mutant, ...] = (
         'return ""',
     ),
     _one(
+        "release_outlives_loss",
+        "§8: a release is for one loss of the peer",
+        "facts",
+        "note_facts",
+        "n.protect_released = False",
+        "pass",
+    ),
+    _one(
+        "stop_releases",
+        "§8: a planned stop of the owner in protect mode releases nothing",
+        "facts",
+        "_wants_to_stop",
+        "return not is_protected(n)",
+        "return True",
+    ),
+    _one(
         "owner_leaves_fencing_pair",
         "§8: nobody leaves the PINNED of a fencing pair without the other's vote or confirmed end",
         "values",
