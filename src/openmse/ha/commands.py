@@ -18,9 +18,9 @@ from openmse.ha.events import (
     StopNode,
     Switchover,
 )
-from openmse.ha.facts import is_peer_lost, is_peer_silent, post_of, why_not_own
+from openmse.ha.facts import is_known_voter, is_peer_lost, is_peer_silent, post_of, why_not_own
 from openmse.ha.messages import Order, OrderAnswer
-from openmse.ha.state import Pending
+from openmse.ha.state import Node, Pending
 from openmse.ha.timing import timing_faults
 from openmse.ha.transitions import Post, Verdict
 from openmse.ha.values import SECOND, Instant, Mode, NoWitnessMode, Settings, Voter
@@ -103,7 +103,7 @@ def _forward(d: Draft, event: Commanded) -> None:
     n, known = d.n, d.n.record.known
     if known is None:
         d.answer(event.id, False, "This node is not paired.")
-    elif is_peer_silent(n) and isinstance(event.command, Switchover):
+    elif isinstance(event.command, Switchover) and _is_owner_gone(n):
         _ask_takeover(d, event.id)
     elif is_peer_silent(n):
         d.answer(
@@ -116,8 +116,13 @@ def _forward(d: Draft, event: Commanded) -> None:
         d.send(n.peer.id, Order(d.stamp, event.id, msgspec.json.encode(event.command)))
 
 
+def _is_owner_gone(n: Node) -> bool:
+    """Whether the owner is silent, or came back with a new memory and cannot own any more."""
+    return is_peer_silent(n) or not is_known_voter(n, n.peer.id)
+
+
 def _ask_takeover(d: Draft, command_id: str) -> None:
-    """The owner is silent and an operator wants this node to own: without any loss if a quorum
+    """The owner is gone and an operator wants this node to own: without any loss if a quorum
     agrees, which is what failover type manual waits for; otherwise only force is left."""
     n, known = d.n, d.n.record.known
     assert known is not None
@@ -128,7 +133,7 @@ def _ask_takeover(d: Draft, command_id: str) -> None:
         d.answer(
             command_id,
             False,
-            f"{known.owner} is not heard, and this node cannot take over without a possible loss: "
+            f"{known.owner} is gone, and this node cannot take over without a possible loss: "
             f"{refusal} If {known.owner} is lost for good: mse ha takeover --force.",
         )
         return
@@ -137,7 +142,7 @@ def _ask_takeover(d: Draft, command_id: str) -> None:
     d.answer(
         command_id,
         True,
-        f"{known.owner} is not heard. This node takes over, with nothing lost, as soon as the "
+        f"{known.owner} is gone. This node takes over, with nothing lost, as soon as the "
         "last lease has run out and the witness agrees; watch 'mse ha status --watch'.",
     )
 

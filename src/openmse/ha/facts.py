@@ -99,7 +99,7 @@ def _note_witness(d: Draft) -> None:
         return
     if since(n.now, n.witness.heard_at) > 4 * d.timing.beat_ns:
         if not n.witness_lost_at:
-            n.witness_lost_at = n.witness.heard_at or n.started_at
+            n.witness_lost_at = n.witness.heard_at or n.now
         n.witness_back_at = Instant(0)
         return
     n.witness_lost_at = Instant(0)
@@ -176,11 +176,20 @@ def _owner_verdict(n: Node) -> Verdict:
         return Verdict.STOP_ON_PURPOSE
     if n.pending is not None or readmitted(n) is not None:
         return Verdict.VOTERS_CHANGED
+    if known.mode is Mode.SYNC and _is_vote_left_over(n):
+        return Verdict.VOTE_LEFT_OVER
     if known.mode is Mode.SYNC and _is_witness_lost(n):
         return Verdict.WITNESS_LOST
     if known.mode is Mode.PINNED and _is_witness_back(n):
         return Verdict.WITNESS_BACK
     return Verdict.STEADY
+
+
+def _is_vote_left_over(n: Node) -> bool:
+    """Whether the witness has long refused its grant for another owner's value, and is there."""
+    if not n.unresolved_since or n.witness_lost_at or n.lease_until <= n.now:
+        return False
+    return since(n.now, n.unresolved_since) >= SECOND
 
 
 def _released_verdict(n: Node) -> Verdict:

@@ -211,6 +211,7 @@ def _name_parties(n: Node) -> None:
         n.peer = Party(id=peer)
     if witness and witness != n.witness.id:
         n.witness = Party(id=witness)
+        n.witness_lost_at = n.witness_back_at = Instant(0)  # of the one before it
 
 
 def _drop_parties(n: Node, old: Config, new: Config) -> None:
@@ -229,6 +230,7 @@ def _on_config(d: Draft) -> None:
     n.config_seen = new.version
     n.gate_id = 0
     n.poll = None
+    n.unresolved_since = Instant(0)
     if old is not None:
         _drop_parties(n, old, new)
     d.note(

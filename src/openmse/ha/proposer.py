@@ -24,6 +24,7 @@ from openmse.ha.values import (
     Ballot,
     Config,
     Instant,
+    Mode,
     Release,
     may_be_left,
     quorum_reached,
@@ -113,7 +114,8 @@ def on_promise(d: Draft, message: Promise) -> None:
 def _check_promises(d: Draft) -> None:
     n, p = d.n, d.n.proposal
     assert p is not None
-    top = max(p.promises, key=lambda promise: promise.accepted)
+    told = [promise for promise in p.promises if not _is_void(promise, p)]
+    top = max(told, key=lambda promise: promise.accepted)
     if top.value is None:
         return  # nothing was ever accepted anywhere: there is nothing to start from
     is_known = n.record.known == top.value or any(
@@ -136,6 +138,18 @@ def _check_promises(d: Draft) -> None:
         _accept_phase(d, top.value, top.parent)  # chosen already, yet rewritten: finish it
     else:
         n.proposal = None
+
+
+def _is_void(one: Promise, p: Proposal) -> bool:
+    """Whether what a voter accepted can never be chosen, and nothing came before it that could.
+
+    Its owner, which its quorum needs, has promised the present ballot without having accepted it;
+    and its parent is the config that this attempt starts from, which its own proposer found newest.
+    """
+    value = one.value
+    if value is None or value.mode is Mode.SYNC or one.parent is None or one.parent != p.base:
+        return False
+    return any(o.stamp.id == value.owner and o.accepted < one.accepted for o in p.promises)
 
 
 def _accept_phase(d: Draft, value: Config, parent: Config | None) -> None:

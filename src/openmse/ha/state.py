@@ -180,6 +180,8 @@ class Node(Struct):
     """Since when the peer, not streaming, has shown more of this owner's history than we have."""
     witness_lost_at: Instant = Instant(0)
     witness_back_at: Instant = Instant(0)
+    unresolved_since: Instant = Instant(0)
+    """Since when the witness renews nothing because of another owner's value of unknown fate."""
     losses: tuple[Instant, ...] = ()
     """When sync was lost lately, for the damping of flapping."""
     streaming_since: Instant = Instant(0)

@@ -164,6 +164,9 @@ class Lanes(World):
         )
         if is_primary:
             m.data = replace(m.data, wal=(*m.data.wal, self.entry(m.data.lineage)))
+        elif standby.data.is_sending and self.is_linked(m.id, standby.id, "wal"):
+            standby.data = replace(standby.data, is_sending=False)  # the receiver says goodbye
+            self.notify(standby)
         if follows and standby.runs and self.is_linked(m.id, standby.id, "wal"):
             standby.data = replace(standby.data, wal=m.data.wal, lineage=m.data.lineage)
         self.drop(m, is_clean=True)

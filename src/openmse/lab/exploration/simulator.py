@@ -159,7 +159,9 @@ def is_whole(world: Virtual) -> bool:
     """Whether the pair is healthy, with every machine in it; and, where an automatic failback is
     set, back where it belongs."""
     last = world.history.newest.config
-    if not is_healthy_sync(world.picture()) or len(last.voters) < len(world.machines):
+    if world.calls or not is_healthy_sync(world.picture()):
+        return False
+    if len(last.voters) < len(world.machines):
         return False
     is_automatic = last.settings.failback_type is FailoverType.AUTOMATIC
     return last.mode is not Mode.SYNC or not is_automatic or last.owner == last.primary
@@ -177,6 +179,7 @@ def last_loss(world: Virtual) -> str:
     last = world.history.newest.config
     owner, peer = world.machines[last.owner], world.machines[peer_of(last, last.owner)]
     world.power_off(peer)
+    world.held_off = peer.id
     if not world.run(world.now + 1 * SECOND):
         return ""
     before = len(world.history.acknowledged)

@@ -55,6 +55,10 @@ class Virtual(Site):
         self.counter = 0
         self.steps = 0
         self.events = 0
+        self.calls = 0
+        """Calls of a fencing agent that have not struck yet."""
+        self.held_off = ""
+        """A machine that nobody switches on any more."""
         self.loss = 0.0
         self.slow_share = 0.1
         self.is_checkpointer_frozen = dict.fromkeys(self.machines, False)
@@ -127,6 +131,11 @@ class Virtual(Site):
         super().thaw_monitor(m)
         if had_due:
             self.at(self.rng.randrange(MS, 8 * MS), lambda: super(Virtual, self).thaw_monitor(m))
+
+    def power_on(self, m: Machine) -> None:
+        """The machine boots, unless it is to stay off."""
+        if m.id != self.held_off:
+            super().power_on(m)
 
     def power_off(self, m: Machine) -> None:
         """A powered-off machine does not stand still, it is off."""
@@ -306,7 +315,10 @@ class Virtual(Site):
             else:
                 self.agent_answers(shot)
 
+        self.calls += 1
+
         def strike() -> None:
+            self.calls -= 1
             self.agent_strikes(shot)
             self.at(self.rng.randrange(5 * MS, 300 * MS), confirm)
             self.at(self.rng.randrange(SECOND // 10, 15 * SECOND), lambda: self.power_on(target))
