@@ -8,9 +8,19 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from openmse.ha import events as ev
+from openmse.ha import node as core
+from openmse.ha.effects import Fence
 from openmse.ha.invariants import Write, holds, is_healthy_sync
 from openmse.ha.messages import Accept
-from openmse.ha.values import FailoverType, Instant, Lineage, Mode, NoWitnessMode, Voter
+from openmse.ha.values import (
+    SECOND,
+    FailoverType,
+    Instant,
+    Lineage,
+    Mode,
+    NoWitnessMode,
+    Voter,
+)
 from openmse.lab.exploration import scenarios as at
 from openmse.lab.exploration.explorer import SETTINGS, base
 from openmse.lab.exploration.steps import Steps
@@ -87,6 +97,20 @@ def test_an_answer_to_another_request_counts_for_nothing() -> None:
     world.feed(a, ev.FencingAnswered(world.clock(a), True, "", shot.asked_at))
     world.settle()
     assert world.history.newest.config.mode is Mode.ALONE
+
+
+def test_a_node_that_stood_still_fences_nobody_at_once() -> None:
+    """What the other node sent meanwhile lies unread when the first timer fires."""
+    node = at.pair_fencing().machines["a"].node
+    assert node is not None
+    later = Instant(node.now + 3 * SECOND)
+    node, effects = core.step(node, ev.Ticked(later))
+    assert not any(isinstance(effect, Fence) for effect in effects)
+    asked: list[Fence] = []
+    for number in range(1, 11):
+        node, effects = core.step(node, ev.Ticked(Instant(later + number * SECOND // 10)))
+        asked += [effect for effect in effects if isinstance(effect, Fence)]
+    assert [one.peer for one in asked] == ["b"]
 
 
 def test_a_peer_that_is_stopped_votes_before_it_goes() -> None:

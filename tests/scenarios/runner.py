@@ -26,6 +26,7 @@ STARTS: dict[str, Callable[[], Steps]] = {
     "blackout-alone": at.blackout_alone,
     "pair": at.pair_pinned,
     "pair-protect": at.pair_protect,
+    "pair-fencing": at.pair_fencing,
 }
 
 

@@ -69,7 +69,7 @@ def _why_not_peer(n: Node) -> str:
     """The owner's view: it must have been told, in this run, that the other has not gone on."""
     if not n.alone_confirmed or has_voted_away(n):
         return f"{n.peer.id} may own by now."
-    silence = since(n.now, max(n.peer.heard_at, n.started_at))
+    silence = _silence(n)
     if is_known_voter(n, n.peer.id) and silence < timing_of(n.record.known).sync_loss_ns:
         return f"{n.peer.id} has not been silent for long."
     if is_released(n):
@@ -88,10 +88,14 @@ def _why_not_owner(n: Node, known: Config) -> str:
         return f"{owner.id} may have gone on alone by this node's own vote."  # ⚠
     if owner.standing.is_stopping:
         return f"{owner.id} was being stopped on purpose."
-    silence = since(n.now, max(owner.heard_at, n.started_at))
-    if silence < timing_of(known).wait_ns or n.db.receiver is Receiver.STREAMING:
+    if _silence(n) < timing_of(known).wait_ns or n.db.receiver is Receiver.STREAMING:
         return f"{owner.id} has not been silent for long."
     return why_not_own(n, known)
+
+
+def _silence(n: Node) -> int:
+    """For how long the other node has been silent while this one listened. Nanoseconds."""
+    return since(n.now, max(n.peer.heard_at, n.started_at, n.woke_at))
 
 
 def on_answer(d: Draft, answer: FencingAnswered) -> None:

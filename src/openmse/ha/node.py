@@ -109,6 +109,8 @@ def step(node: Node, event: Event) -> tuple[Node, tuple[Effect, ...]]:
     """Apply one event; return the next state and the effects in the order they must happen."""
     n = copy(node)
     if event.at > n.now:
+        if event.at - n.now > 4 * timing_of(n.record.known).beat_ns:
+            n.woke_at = event.at
         n.now = event.at
     d = Draft(node, n)
     _apply(d, event)

@@ -193,6 +193,9 @@ class Node(Struct):
     quarantine: str = ""
     is_stopping: bool = False
     stopping_since: Instant = Instant(0)
+    woke_at: Instant = Instant(0)
+    """When this process last went on after having stood still: what it has not heard since, it may
+    only not have read yet."""
     fencing_asked_at: Instant = Instant(0)
     """The last request to the fencing agent; 0 for none since this process started."""
     is_fencing: bool = False
