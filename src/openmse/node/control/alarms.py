@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
+from openmse.ha import facts, fencing
 from openmse.ha.draft import is_owner
 from openmse.ha.local import Address
 from openmse.ha.names import is_heard, is_standby_following
@@ -101,6 +102,16 @@ def _group(n: Node, config: Config) -> Iterator[Alarm]:
             "warning",
             "The standby does not receive the owner's WAL at this moment.",
             "It tries by itself; if this lasts, look at PostgreSQL's log on the standby.",
+        )
+    if facts.is_peer_lost(n) and (facts.is_protected(n) or fencing.is_in_force(n)):
+        until = "the fencing agent has confirmed that it is off"
+        if facts.is_protected(n):
+            until = "an operator releases them ('mse ha release-protect')"
+        yield Alarm(
+            "writes_wait",
+            "error",
+            f"Writes wait for {peer}, which is lost, until it is back or {until}.",
+            f"Bring {peer} back; if it is lost for good, 'mse ha takeover --force' on this node.",
         )
     if config.settings.maintenance:
         yield Alarm(
