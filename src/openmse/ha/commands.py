@@ -83,8 +83,8 @@ def _release_protect(d: Draft, command_id: str) -> None:
         d.answer(
             command_id,
             False,
-            f"{n.peer.id} is there, so nothing waits. A release is for one loss of the other node; "
-            "it cannot be given beforehand.",
+            f"{n.peer.id} is there, or was until a moment ago, so nothing waits. A release is for "
+            "one loss of the other node; it cannot be given beforehand.",
         )
         return
     n.protect_released = True
