@@ -25,6 +25,8 @@ STARTS: dict[str, Callable[[], Steps]] = {
     "blackout-sync": at.blackout,
     "blackout-alone": at.blackout_alone,
     "pair": at.pair_pinned,
+    "pair-protect": at.pair_protect,
+    "pair-fencing": at.pair_fencing,
 }
 
 
@@ -111,6 +113,8 @@ class Play:
                     self._say(f"{name} takes no write")
             case "switchover":
                 world.command(world.machines[name], ev.Switchover())
+            case "release-protect":
+                world.command(world.machines[name], ev.ReleaseProtect())
             case "force":
                 world.command(world.machines[name], ev.ForceTakeover("operator"))
             case "maintenance":

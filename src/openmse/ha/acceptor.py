@@ -55,14 +55,13 @@ def stamp_of(record: Record, lineage: Lineage | None = None, wal_end: int = 0) -
 
 
 def is_member(record: Record) -> bool:
-    """Whether the config known chosen means this very memory. One that began anew does not vote,
-    own or propose until a config change names its new incarnation (⚠ §2.6)."""
+    """Whether the config known chosen means this very memory. One that began anew, or was taken
+    out of the group, does not vote, own or propose until a config change names it (⚠ §2.6)."""
     if record.known is None:
         return True
-    for voter in record.known.voters:
-        if voter.id == record.me:
-            return voter.incarnation == record.incarnation
-    return True
+    return any(
+        (v.id, v.incarnation) == (record.me, record.incarnation) for v in record.known.voters
+    )
 
 
 def holds_release(record: Record, bond: Bond) -> bool:

@@ -3,7 +3,7 @@
 import msgspec
 from msgspec.structs import replace
 
-from openmse.ha import operations, takeover
+from openmse.ha import fencing, operations, takeover
 from openmse.ha.draft import Draft, is_owner
 from openmse.ha.events import (
     ChangeSettings,
@@ -18,9 +18,9 @@ from openmse.ha.events import (
     StopNode,
     Switchover,
 )
-from openmse.ha.facts import is_peer_silent, post_of, why_not_own
+from openmse.ha.facts import is_known_voter, is_peer_lost, is_peer_silent, post_of, why_not_own
 from openmse.ha.messages import Order, OrderAnswer
-from openmse.ha.state import Pending
+from openmse.ha.state import Node, Pending
 from openmse.ha.timing import timing_faults
 from openmse.ha.transitions import Post, Verdict
 from openmse.ha.values import SECOND, Instant, Mode, NoWitnessMode, Settings, Voter
@@ -55,7 +55,13 @@ def on_command(d: Draft, event: Commanded, asked_by: str = "") -> None:
 def _confirm_alone(d: Draft, command_id: str) -> None:
     n = d.n
     if post_of(n) is not Post.OWNER_ALONE or n.alone_confirmed:
-        d.answer(command_id, False, "This node does not wait for a confirmation.")
+        sentence = "This node does not wait for a confirmation."
+        if fencing.is_in_force(n) and not n.alone_confirmed:
+            sentence = (
+                f"{n.peer.id} may have had this node switched off and gone on, so only its answer "
+                f"counts. If {n.peer.id} is lost for good: mse ha takeover --force."
+            )
+        d.answer(command_id, False, sentence)
         return
     n.alone_confirmed = True
     d.answer(command_id, True, "This node serves although nobody else answers.")
@@ -71,6 +77,14 @@ def _release_protect(d: Draft, command_id: str) -> None:
             False,
             "Nothing waits here: that is so on the owner of a pair without a witness whose mode "
             "is protect, while the other node is lost.",
+        )
+        return
+    if n.db.peer_streaming and not is_peer_lost(n):
+        d.answer(
+            command_id,
+            False,
+            f"{n.peer.id} is there, or was until a moment ago, so nothing waits. A release is for "
+            "one loss of the other node; it cannot be given beforehand.",
         )
         return
     n.protect_released = True
@@ -89,7 +103,7 @@ def _forward(d: Draft, event: Commanded) -> None:
     n, known = d.n, d.n.record.known
     if known is None:
         d.answer(event.id, False, "This node is not paired.")
-    elif is_peer_silent(n) and isinstance(event.command, Switchover):
+    elif isinstance(event.command, Switchover) and _is_owner_gone(n):
         _ask_takeover(d, event.id)
     elif is_peer_silent(n):
         d.answer(
@@ -102,8 +116,13 @@ def _forward(d: Draft, event: Commanded) -> None:
         d.send(n.peer.id, Order(d.stamp, event.id, msgspec.json.encode(event.command)))
 
 
+def _is_owner_gone(n: Node) -> bool:
+    """Whether the owner is silent, or came back with a new memory and cannot own any more."""
+    return is_peer_silent(n) or not is_known_voter(n, n.peer.id)
+
+
 def _ask_takeover(d: Draft, command_id: str) -> None:
-    """The owner is silent and an operator wants this node to own: without any loss if a quorum
+    """The owner is gone and an operator wants this node to own: without any loss if a quorum
     agrees, which is what failover type manual waits for; otherwise only force is left."""
     n, known = d.n, d.n.record.known
     assert known is not None
@@ -114,7 +133,7 @@ def _ask_takeover(d: Draft, command_id: str) -> None:
         d.answer(
             command_id,
             False,
-            f"{known.owner} is not heard, and this node cannot take over without a possible loss: "
+            f"{known.owner} is gone, and this node cannot take over without a possible loss: "
             f"{refusal} If {known.owner} is lost for good: mse ha takeover --force.",
         )
         return
@@ -123,7 +142,7 @@ def _ask_takeover(d: Draft, command_id: str) -> None:
     d.answer(
         command_id,
         True,
-        f"{known.owner} is not heard. This node takes over, with nothing lost, as soon as the "
+        f"{known.owner} is gone. This node takes over, with nothing lost, as soon as the "
         "last lease has run out and the witness agrees; watch 'mse ha status --watch'.",
     )
 

@@ -55,9 +55,11 @@ class Checkpoint(Struct, frozen=True):
 
 
 class Fence(Struct, frozen=True):
-    """Run the fencing agent against the peer; ``FencingAnswered`` answers."""
+    """Run the fencing agent against the peer; ``FencingAnswered`` answers, whatever it said."""
 
     peer: str
+    asked_at: Instant
+    """The name of this request."""
 
 
 class Answer(Struct, frozen=True):

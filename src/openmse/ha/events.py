@@ -62,6 +62,8 @@ class FencingAnswered(Struct, frozen=True):
     at: Instant
     is_confirmed: bool
     sentence: str = ""
+    asked_at: Instant = Instant(0)
+    """The ``Fence`` that is answered."""
 
 
 class Commanded(Struct, frozen=True):

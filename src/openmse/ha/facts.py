@@ -26,6 +26,7 @@ from openmse.ha.values import (
     Instant,
     Mode,
     NoWitnessMode,
+    peer_of,
 )
 
 FLAP_WINDOW_NS = 60 * SECOND
@@ -72,6 +73,8 @@ def note_facts(d: Draft) -> None:
         n.unstreamed_at = n.unstreamed_at or n.now
         n.streaming_since = Instant(0)
     n.behind_since = (n.behind_since or n.now) if _is_behind_peer(n) else Instant(0)
+    if n.db.peer_streaming and not is_peer_lost(n):
+        n.protect_released = False  # ⚠ the loss that it was given for is over
     _note_witness(d)
     _note_recovery(n)
     if serves and not n.db.is_healthy:
@@ -96,7 +99,7 @@ def _note_witness(d: Draft) -> None:
         return
     if since(n.now, n.witness.heard_at) > 4 * d.timing.beat_ns:
         if not n.witness_lost_at:
-            n.witness_lost_at = n.witness.heard_at or n.started_at
+            n.witness_lost_at = n.witness.heard_at or n.now
         n.witness_back_at = Instant(0)
         return
     n.witness_lost_at = Instant(0)
@@ -165,7 +168,7 @@ def _owner_verdict(n: Node) -> Verdict:
     assert known is not None
     if is_released(n):
         return _released_verdict(n)
-    if is_peer_lost(n) and not n.is_halted and not _is_protected(n, known):
+    if is_peer_lost(n) and not n.is_halted and not is_protected(n):
         if n.behind_since and not is_peer_silent(n):
             return Verdict.STEADY  # ⚠ which disk is the older one is settled first
         return Verdict.PEER_LOST
@@ -173,11 +176,20 @@ def _owner_verdict(n: Node) -> Verdict:
         return Verdict.STOP_ON_PURPOSE
     if n.pending is not None or readmitted(n) is not None:
         return Verdict.VOTERS_CHANGED
+    if known.mode is Mode.SYNC and _is_vote_left_over(n):
+        return Verdict.VOTE_LEFT_OVER
     if known.mode is Mode.SYNC and _is_witness_lost(n):
         return Verdict.WITNESS_LOST
     if known.mode is Mode.PINNED and _is_witness_back(n):
         return Verdict.WITNESS_BACK
     return Verdict.STEADY
+
+
+def _is_vote_left_over(n: Node) -> bool:
+    """Whether the witness has long refused its grant for another owner's value, and is there."""
+    if not n.unresolved_since or n.witness_lost_at or n.lease_until <= n.now:
+        return False
+    return since(n.now, n.unresolved_since) >= SECOND
 
 
 def _released_verdict(n: Node) -> Verdict:
@@ -191,16 +203,17 @@ def _released_verdict(n: Node) -> Verdict:
     return Verdict.STEADY
 
 
-def _is_protected(n: Node, known: Config) -> bool:
+def is_protected(n: Node) -> bool:
     """Protect mode (protocol §8): commits wait for the peer until an operator releases them."""
-    if known.mode is not Mode.PINNED or n.witness.id or n.protect_released:
+    known = n.record.known
+    if known is None or known.mode is not Mode.PINNED or n.witness.id or n.protect_released:
         return False
     return known.settings.no_witness_mode is NoWitnessMode.PROTECT
 
 
 def _wants_to_stop(n: Node) -> bool:
     if n.is_stopping and n.operation is None:
-        return True
+        return not is_protected(n)  # ⚠ a planned stop releases nothing
     return n.pending is not None and n.pending.settings.maintenance
 
 
@@ -267,6 +280,8 @@ def why_no_gate(n: Node) -> str:
     peer = n.peer
     if known is None or not peer.id:
         return "This node is not paired."
+    if peer_of(known, n.me) != peer.id:
+        return f"{peer.id} is no voter of this group."  # ⚠ it could own, and nobody could tell
     if known.settings.maintenance:
         return "Maintenance is on."
     if n.is_stopping or n.quarantine:
@@ -308,7 +323,7 @@ def why_not_own(n: Node, base: Config | None) -> str:
     if base is None:
         return "No config is known here."
     if not acceptor.is_member(n.record):
-        return "This node began anew and has not been re-admitted yet."
+        return "This node is no voter of the group, or began anew and was not re-admitted yet."
     if n.quarantine:
         return n.quarantine
     if n.is_stopping:

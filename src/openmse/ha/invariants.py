@@ -36,7 +36,9 @@ class Chosen(Struct, frozen=True):
     is_released: bool = False
     """The parent's owner had its release of the parent's epoch on disk."""
     is_forced: bool = False
-    """An operator forced it, or a fencing agent confirmed that the old owner is off."""
+    """An operator forced it, or a fencing agent confirmed that the other node is off."""
+    is_fenced: bool = False
+    """The latter: nobody has accepted any loss, so none is forgiven."""
 
 
 class Holder(Struct, frozen=True):

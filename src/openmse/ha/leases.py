@@ -132,9 +132,11 @@ def _grant(d: Draft, beat: Beat) -> Refusal:
     if is_taking_over(n):
         return Refusal.TAKING_OVER
     n.record, n.bond, refusal = acceptor.grant(n.record, n.bond, beat, n.now)
-    if refusal is Refusal.NONE and n.poll is not None:
-        n.poll = None  # the owner is back: the attempt ends before it cost anything
-        n.proposal = None
+    if refusal is Refusal.NONE:
+        n.asked_version = (0, 0)  # an operator asked for it while the owner was gone
+        if n.poll is not None:
+            n.poll = None  # the owner is back: the attempt ends before it cost anything
+            n.proposal = None
     return refusal
 
 
@@ -158,6 +160,8 @@ def on_ack(d: Draft, ack: BeatAck) -> None:
         n.witness = replace(
             party, version=(ack.term, ack.epoch), round_trip_ns=_smooth(party, trip)
         )
+        is_stuck = ack.refusal is Refusal.UNRESOLVED
+        n.unresolved_since = (n.unresolved_since or n.now) if is_stuck else _NEVER
     elif ack.stamp.id == n.peer.id:
         party = heard(n, n.peer, ack.stamp, ack.nonce)
         n.peer = replace(party, version=(ack.term, ack.epoch), round_trip_ns=_smooth(party, trip))
@@ -177,8 +181,8 @@ def _hold(d: Draft, ack: BeatAck) -> None:
     n, known = d.n, d.n.record.known
     if known is None or not is_owner(n) or known.version != (ack.term, ack.epoch):
         return
-    if is_released(n):
-        return
+    if is_released(n) or all(voter.id != ack.stamp.id for voter in known.voters):
+        return  # who has no vote can keep nobody from owning
     t = timing(known.settings.failover_wait_ns)
     until = Instant(ack.nonce + t.lease_ns)
     if until > n.lease_until and until > n.now:

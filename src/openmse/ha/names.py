@@ -12,7 +12,7 @@ from openmse.ha import facts
 from openmse.ha.draft import is_owner, needs_lease, since, timing_of
 from openmse.ha.local import Address, DbProcess, Receiver
 from openmse.ha.state import Node, OperationKind, Party
-from openmse.ha.values import SECOND, Config, Mode, peer_of, witness_of
+from openmse.ha.values import SECOND, Config, Mode, is_fencing_pair, peer_of, witness_of
 
 
 class State(StrEnum):
@@ -214,6 +214,8 @@ def _not_admitted(n: Node, config: Config) -> tuple[State, str]:
         return word, "This node owns; writes wait until the other node streams from it."
     if needs_lease(n) and n.cutoff_at <= n.now:
         return State.WAITING, "This node owns, and waits for a voter to grant its lease."
+    if not n.alone_confirmed:
+        return State.WAITING, "This node owns; it serves once the others know of nothing newer."
     if not n.db.is_healthy:
         return State.WAITING, n.db.failure or "PostgreSQL does not work on this node."
     if n.db.process is not DbProcess.UP:
@@ -223,6 +225,11 @@ def _not_admitted(n: Node, config: Config) -> tuple[State, str]:
 
 def _why_pinned(n: Node, config: Config) -> str:
     if not witness_of(config):
+        if is_fencing_pair(config):
+            return (
+                "The pair has no witness: a node goes on alone only once the fencing agent has "
+                "confirmed that the other one is off."
+            )
         return "The pair has no witness: there is no automatic takeover."
     if is_heard(n, n.witness):
         return "The witness was lost; once it has answered for 10 s, takeovers are automatic again."

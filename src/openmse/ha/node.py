@@ -9,7 +9,16 @@ from typing import assert_never
 
 from msgspec.structs import replace
 
-from openmse.ha import acceptor, commands, facts, leases, operations, proposer, takeover
+from openmse.ha import (
+    acceptor,
+    commands,
+    facts,
+    fencing,
+    leases,
+    operations,
+    proposer,
+    takeover,
+)
 from openmse.ha.acceptor import Bond
 from openmse.ha.draft import Draft, is_owner, is_stopped, own_value_in_flight, timing_of
 from openmse.ha.effects import Effect
@@ -85,7 +94,7 @@ def boot(
         n.is_halted = known.mode is Mode.SYNC and not runs
         if n.is_halted and not is_machine_boot:
             n.yields_until = leases.yield_until(n, timing_of(known).margin_ns)
-        n.alone_confirmed = not is_machine_boot or runs
+        n.alone_confirmed = runs or not (is_machine_boot or fencing.is_in_force(n))
     if runs and not is_machine_boot:
         n.is_admitted = net.admits
         n.cutoff_at = Instant(now + timing_of(known).cutoff_ns)
@@ -100,6 +109,8 @@ def step(node: Node, event: Event) -> tuple[Node, tuple[Effect, ...]]:
     """Apply one event; return the next state and the effects in the order they must happen."""
     n = copy(node)
     if event.at > n.now:
+        if event.at - n.now > 4 * timing_of(n.record.known).beat_ns:
+            n.woke_at = event.at
         n.now = event.at
     d = Draft(node, n)
     _apply(d, event)
@@ -131,8 +142,8 @@ def _apply(d: Draft, event: Event) -> None:
             n.lease_until = n.cutoff_at = Instant(0)
         case CheckpointDone(operation=operation):
             operations.on_checkpoint(d, operation)
-        case FencingAnswered(is_confirmed=is_confirmed, sentence=sentence):
-            takeover.on_fenced(d, is_confirmed, sentence)
+        case FencingAnswered():
+            fencing.on_answer(d, event)
         case Commanded():
             commands.on_command(d, event)
         case _:
@@ -181,6 +192,7 @@ def _settle(d: Draft) -> None:
     proposer.on_time(d)
     operations.advance(d)
     takeover.advance(d)
+    fencing.advance(d)
     _keep_gate(d)
     _fail_back(d)
     _act(d)
@@ -201,6 +213,7 @@ def _name_parties(n: Node) -> None:
         n.peer = Party(id=peer)
     if witness and witness != n.witness.id:
         n.witness = Party(id=witness)
+        n.witness_lost_at = n.witness_back_at = Instant(0)  # of the one before it
 
 
 def _drop_parties(n: Node, old: Config, new: Config) -> None:
@@ -219,6 +232,7 @@ def _on_config(d: Draft) -> None:
     n.config_seen = new.version
     n.gate_id = 0
     n.poll = None
+    n.unresolved_since = Instant(0)
     if old is not None:
         _drop_parties(n, old, new)
     d.note(

@@ -6,9 +6,10 @@ If it leads nowhere afterwards the service is taken back in a new epoch, never i
 
 from msgspec.structs import replace
 
+from openmse.ha import fencing
 from openmse.ha.draft import Draft, is_owner, is_released, is_stopped, since
 from openmse.ha.effects import Checkpoint, Exit
-from openmse.ha.facts import is_peer_silent, post_of, why_no_switchover
+from openmse.ha.facts import is_peer_silent, is_protected, post_of, why_no_switchover
 from openmse.ha.local import Address, DbProcess
 from openmse.ha.messages import OrderAnswer, Released
 from openmse.ha.state import Node, Operation, OperationKind, Step
@@ -240,8 +241,17 @@ def advance_stop(d: Draft) -> None:
     if n.is_stopping and may_go_down(n) and is_stopped(n) and not n.has_exited:
         if _is_handing_over(n):
             return  # only this node can propose what makes the other one the owner
+        if _is_vote_needed(n):
+            return
         n.has_exited = True
         d.extra.append(Exit())
+
+
+def _is_vote_needed(n: Node) -> bool:
+    """Whether the owner cannot go on alone without this node's vote, unless it fences it (§8)."""
+    if post_of(n) is not Post.PEER_PINNED or not fencing.is_in_force(n) or is_peer_silent(n):
+        return False
+    return since(n.now, n.stopping_since) < STOP_BUDGET_NS
 
 
 def _is_handing_over(n: Node) -> bool:
@@ -256,7 +266,7 @@ def may_go_down(n: Node) -> bool:
     before the register says ALONE, or the time for that is over."""
     if not n.is_stopping:
         return False
-    if post_of(n) not in (Post.OWNER_SYNC, Post.OWNER_PINNED):
+    if post_of(n) not in (Post.OWNER_SYNC, Post.OWNER_PINNED) or is_protected(n):
         return True
     return since(n.now, n.stopping_since) > STOP_BUDGET_NS or n.is_halted or is_released(n)
 

@@ -4,6 +4,7 @@ Pure and total: called after every event, so that nothing depends on which event
 first rule of each function is what must be *off*.
 """
 
+from openmse.ha import fencing
 from openmse.ha.draft import (
     Draft,
     is_owner,
@@ -74,10 +75,17 @@ def _confirm_alone(d: Draft) -> None:
     if known.mode is Mode.SYNC:
         n.alone_confirmed = True  # the lease is what it waits for
         return
-    answers = [p for p in (n.peer, n.witness) if p.id and p.heard_at]
+    is_pinned_to_answers = fencing.is_in_force(n)
+    answers = [
+        p
+        for p in (n.peer, n.witness)
+        if p.id and p.heard_at and (p.answered or not is_pinned_to_answers)
+    ]
     others = [v for v in known.voters if v.id != n.me]
     if not others or any(p.version <= known.version and p.version > (0, 0) for p in answers):
         n.alone_confirmed = True
+    elif is_pinned_to_answers:
+        return  # ⚠ the other node may have had this one switched off, and own
     elif known.settings.boot_alone is BootAlone.AUTO:
         n.alone_confirmed = since(n.now, n.started_at) >= BOOT_ALONE_NS
     if n.alone_confirmed:

@@ -24,7 +24,9 @@ from openmse.ha.values import (
     Ballot,
     Config,
     Instant,
+    Mode,
     Release,
+    may_be_left,
     quorum_reached,
 )
 
@@ -112,7 +114,8 @@ def on_promise(d: Draft, message: Promise) -> None:
 def _check_promises(d: Draft) -> None:
     n, p = d.n, d.n.proposal
     assert p is not None
-    top = max(p.promises, key=lambda promise: promise.accepted)
+    told = [promise for promise in p.promises if not _is_void(promise, p)]
+    top = max(told, key=lambda promise: promise.accepted)
     if top.value is None:
         return  # nothing was ever accepted anywhere: there is nothing to start from
     is_known = n.record.known == top.value or any(
@@ -121,7 +124,7 @@ def _check_promises(d: Draft) -> None:
     ids = frozenset(promise.stamp.id for promise in p.promises)
     if not quorum_reached(top.value, ids):
         return
-    if not is_known and top.parent is not None and not quorum_reached(top.parent, ids):
+    if not is_known and top.parent is not None and not may_be_left(top.parent, ids):
         return  # ⚠ fate unknown: a quorum of what it replaces is needed as well
     if not is_known:
         _accept_phase(d, top.value, top.parent)
@@ -129,11 +132,24 @@ def _check_promises(d: Draft) -> None:
         n.record = acceptor.on_learn(n.record, Learn(top.stamp, top.accepted, top.value))
         n.proposal = None  # the world moved on: decide anew from there
     elif p.aim is Aim.MOVE and p.move is not None and p.base == top.value:
-        _accept_phase(d, p.move, top.value)
+        if may_be_left(top.value, ids):
+            _accept_phase(d, p.move, top.value)
     elif n.record.accepted > n.record.chosen:
         _accept_phase(d, top.value, top.parent)  # chosen already, yet rewritten: finish it
     else:
         n.proposal = None
+
+
+def _is_void(one: Promise, p: Proposal) -> bool:
+    """Whether what a voter accepted can never be chosen, and nothing came before it that could.
+
+    Its owner, which its quorum needs, has promised the present ballot without having accepted it;
+    and its parent is the config that this attempt starts from, which its own proposer found newest.
+    """
+    value = one.value
+    if value is None or value.mode is Mode.SYNC or one.parent is None or one.parent != p.base:
+        return False
+    return any(o.stamp.id == value.owner and o.accepted < one.accepted for o in p.promises)
 
 
 def _accept_phase(d: Draft, value: Config, parent: Config | None) -> None:
@@ -204,7 +220,7 @@ def _is_joint_quorum(p: Proposal, ids: frozenset[str]) -> bool:
     assert p.value is not None
     if not quorum_reached(p.value, ids):
         return False
-    return p.parent is None or quorum_reached(p.parent, ids)
+    return p.parent is None or may_be_left(p.parent, ids)
 
 
 def on_refused(d: Draft, message: Refused) -> None:
@@ -229,7 +245,7 @@ def _may_go_on_without(d: Draft, p: Proposal, refuser: str) -> bool:
         return False
     base = p.parent if p.value else p.base
     hopeful = frozenset({d.n.me, *others(d, p)} - {refuser})
-    return quorum_reached(target, hopeful) and (base is None or quorum_reached(base, hopeful))
+    return quorum_reached(target, hopeful) and (base is None or may_be_left(base, hopeful))
 
 
 def on_time(d: Draft) -> None:

@@ -180,6 +180,8 @@ class Node(Struct):
     """Since when the peer, not streaming, has shown more of this owner's history than we have."""
     witness_lost_at: Instant = Instant(0)
     witness_back_at: Instant = Instant(0)
+    unresolved_since: Instant = Instant(0)
+    """Since when the witness renews nothing because of another owner's value of unknown fate."""
     losses: tuple[Instant, ...] = ()
     """When sync was lost lately, for the damping of flapping."""
     streaming_since: Instant = Instant(0)
@@ -191,7 +193,13 @@ class Node(Struct):
     quarantine: str = ""
     is_stopping: bool = False
     stopping_since: Instant = Instant(0)
+    woke_at: Instant = Instant(0)
+    """When this process last went on after having stood still: what it has not heard since, it may
+    only not have read yet."""
     fencing_asked_at: Instant = Instant(0)
+    """The last request to the fencing agent; 0 for none since this process started."""
+    is_fencing: bool = False
+    """That request has not been answered yet."""
     has_exited: bool = False
     config_seen: tuple[int, int] = (0, 0)
     """Version of the config whose arrival was acted upon."""

@@ -1,18 +1,17 @@
-"""The peer takes over: pre-vote, cut, propose; forced and fenced takeovers (protocol §2, §3, §8).
+"""The peer takes over: pre-vote, cut, propose; forced takeovers (protocol §2, §3).
 
 A hopeless attempt costs the owner nothing: nothing is recorded and nothing cut before a yes.
 """
 
 from msgspec.structs import replace
 
-from openmse.ha import acceptor, proposer
+from openmse.ha import proposer
 from openmse.ha.acceptor import holds_release
 from openmse.ha.draft import Draft, is_owner, since
-from openmse.ha.effects import Fence
-from openmse.ha.facts import is_peer_silent, post_of, why_no_takeover, why_not_own
-from openmse.ha.local import DbRole, Receiver
+from openmse.ha.facts import post_of, why_no_takeover, why_not_own
+from openmse.ha.local import Receiver
 from openmse.ha.messages import Learn, PreVote, PreVoteAnswer
-from openmse.ha.state import Aim, Operation, OperationKind, Poll, Step
+from openmse.ha.state import Aim, Node, Operation, OperationKind, Poll, Step
 from openmse.ha.transitions import Post, Verdict, row
 from openmse.ha.values import (
     MILLISECOND,
@@ -23,13 +22,11 @@ from openmse.ha.values import (
     Instant,
     Lineage,
     Mode,
-    NoWitnessMode,
 )
 
 ASK_AGAIN_NS = 100 * MILLISECOND
 ASK_AT_LEAST_NS = 1 * SECOND
 CUT_BUDGET_NS = 3 * SECOND
-FENCE_AGAIN_NS = 10 * SECOND
 
 
 def advance(d: Draft) -> None:
@@ -38,8 +35,6 @@ def advance(d: Draft) -> None:
     known = n.record.known
     if n.poll is not None and (known is None or n.poll.version != known.version):
         _drop(d)
-    if post_of(n) is Post.PEER_PINNED:
-        _advance_fencing(d)
     if post_of(n) is not Post.PEER_SYNC or known is None:
         return
     if n.poll is not None and n.poll.sent_accept:
@@ -134,20 +129,23 @@ def _show(d: Draft, step: str) -> None:
 
 
 def force(
-    d: Draft, verdict: Verdict, reason: str, *, boot_alone: BootAlone | None = BootAlone.ASK
+    d: Draft,
+    verdict: Verdict,
+    reason: str,
+    *,
+    boot_alone: BootAlone = BootAlone.ASK,
+    keeps_history: bool = False,
 ) -> None:
-    """Own under a new term, valid with this node's own record alone (protocol §2.5)."""
+    """Own under a new term, valid with this node's own record alone (protocol §2.5).
+
+    ``keeps_history``: an owner goes on without its fenced peer, in the history that it serves.
+    """
     n = d.n
     known = n.record.known
     assert known is not None
     found = row(post_of(n), verdict)
     assert found.is_forced
-    term = max(known.term, n.record.promised.term) + 1
-    keeps = (
-        acceptor.is_member(n.record)
-        and n.db.role is DbRole.PRIMARY
-        and n.db.lineage == known.lineage
-    )
+    term = _own_term(n, known)
     target = replace(
         known,
         term=term,
@@ -158,10 +156,11 @@ def force(
             replace(v, incarnation=n.record.incarnation) if v.id == n.me else v
             for v in known.voters
         ),
-        lineage=known.lineage if keeps else Lineage(term, known.epoch + 1, n.me),
-        parent_lineage=known.parent_lineage if keeps else n.db.lineage,
-        fork_lsn=known.fork_lsn if keeps else n.db.end_lsn,
-        settings=replace(known.settings, boot_alone=boot_alone or BootAlone.ASK),
+        # ⚠ always a history of its own: voters may have seen a later one, and histories must grow
+        lineage=known.lineage if keeps_history else Lineage(term, known.epoch + 1, n.me),
+        parent_lineage=known.parent_lineage if keeps_history else n.db.lineage,
+        fork_lsn=known.fork_lsn if keeps_history else n.db.end_lsn,
+        settings=replace(known.settings, boot_alone=boot_alone),
         reason=reason or found.sentence,
     )
     ballot = Ballot(term, 1, n.me)
@@ -177,46 +176,22 @@ def force(
         d.send(party.id, Learn(d.stamp, ballot, target))
 
 
+def _own_term(n: Node, known: Config) -> int:
+    """A term that only this node takes: the two nodes of a group force in odd and in even ones, so
+    that two forces which do not know of each other are two configs, never one (I3)."""
+    nodes = sorted(voter.id for voter in known.voters if not voter.is_witness)
+    term = max(known.term, n.record.promised.term) + 1
+    return term if term % 2 == nodes.index(n.me) % 2 else term + 1
+
+
 def why_no_force(d: Draft) -> str:
     """Why even a forced takeover is impossible; '' if it can be done."""
     n = d.n
-    if n.record.known is None:
+    known = n.record.known
+    if known is None:
         return "This node has never been paired: there is nothing to take over."
+    if n.me not in [voter.id for voter in known.voters]:  # ⚠ nobody could tell that it owns
+        return "This node was taken out of the group, so it cannot own; pair it again."
     if not n.db.is_complete:
         return "This node's copy of the database is not complete; it cannot serve."
     return ""
-
-
-def _advance_fencing(d: Draft) -> None:
-    """No witness, fencing mode: the owner is silent for the whole wait: have it switched off."""
-    n, known = d.n, d.n.record.known
-    assert known is not None
-    if n.witness.id or known.settings.no_witness_mode is not NoWitnessMode.FENCING:
-        return
-    if known.settings.maintenance or n.peer.standing.is_stopping or why_not_own(n, known):
-        return
-    if not is_peer_silent(n) or since(n.now, n.peer.heard_at) < d.timing.wait_ns:
-        return
-    if since(n.now, n.started_at) < d.timing.wait_ns or n.db.receiver is Receiver.STREAMING:
-        return
-    if since(n.now, n.fencing_asked_at) >= FENCE_AGAIN_NS:
-        n.fencing_asked_at = n.now
-        d.extra.append(Fence(n.peer.id))
-        d.note(
-            "fencing_started",
-            "warning",
-            f"{n.peer.id} is silent; the fencing agent was asked to switch it off.",
-        )
-
-
-def on_fenced(d: Draft, is_confirmed: bool, sentence: str) -> None:
-    """The fencing agent answered: own if it confirmed, and only while all still holds."""
-    n, known = d.n, d.n.record.known
-    if not is_confirmed:
-        d.note("fencing_failed", "error", f"The fencing agent did not confirm: {sentence}")
-        return
-    if post_of(n) is not Post.PEER_PINNED or why_not_own(n, known) or not is_peer_silent(n):
-        d.note("fencing_needless", "warning", "The fencing came too late to matter.")
-        return
-    d.note("fencing_confirmed", "warning", f"{n.peer.id} is confirmed to be switched off.")
-    force(d, Verdict.OWNER_FENCED, "", boot_alone=known.settings.boot_alone if known else None)

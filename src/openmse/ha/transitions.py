@@ -40,6 +40,8 @@ class Verdict(StrEnum):
     WITNESS_BACK = "witness_back"
     STOP_ON_PURPOSE = "stop_on_purpose"
     """A planned stop without handover, or maintenance."""
+    VOTE_LEFT_OVER = "vote_left_over"
+    """A takeover that led nowhere left its value at the witness, which renews nothing for it."""
     VOTERS_CHANGED = "voters_changed"
     """Settings or voters are to change, or a voter came back with a new memory."""
     HANDED_OVER = "handed_over"
@@ -50,6 +52,8 @@ class Verdict(StrEnum):
     """Grants ran out (or a release is held), the pre-vote said yes, the receiver is cut."""
     OWNER_FENCED = "owner_fenced"
     """A fencing agent confirmed that the owner is off."""
+    PEER_FENCED = "peer_fenced"
+    """The same of the other node, to its owner."""
     FORCED = "forced"
     """An operator forces a takeover."""
 
@@ -95,6 +99,9 @@ MOVES: dict[tuple[Post, Verdict], Row] = {
     (Post.OWNER_SYNC, Verdict.TAKE_BACK): _move(
         Mode.SYNC, _ME, "The handover or release led nowhere; this node takes the service back."
     ),
+    (Post.OWNER_SYNC, Verdict.VOTE_LEFT_OVER): _move(
+        Mode.SYNC, _ME, "A takeover that led nowhere is cleared away at the witness."
+    ),
     (Post.OWNER_SYNC, Verdict.VOTERS_CHANGED): _move(
         Mode.SYNC, _ME, "Settings or voters of the group were changed."
     ),
@@ -136,6 +143,12 @@ MOVES: dict[tuple[Post, Verdict], Row] = {
     (Post.PEER_SYNC, Verdict.OWNER_LOST): _move(
         Mode.ALONE, _ME, "The owner is lost; this node holds every acknowledged write and owns."
     ),
+    (Post.OWNER_PINNED, Verdict.PEER_FENCED): _move(
+        Mode.ALONE,
+        _ME,
+        "The other node is lost and confirmed to be switched off; this node goes on alone.",
+        is_forced=True,
+    ),
     (Post.PEER_PINNED, Verdict.OWNER_FENCED): _move(
         Mode.ALONE,
         _ME,
@@ -154,11 +167,13 @@ STAY: dict[Verdict, str] = {
     Verdict.WITNESS_LOST: "The witness is gone; that changes nothing from here.",
     Verdict.WITNESS_BACK: "The witness answers; nothing has to change.",
     Verdict.STOP_ON_PURPOSE: "This node may stop without a change of the register.",
+    Verdict.VOTE_LEFT_OVER: "A vote that was left over is the owner's to clear away.",
     Verdict.VOTERS_CHANGED: "Only the owner changes settings and voters.",
     Verdict.HANDED_OVER: "Only an owner whose other node holds everything can hand over.",
     Verdict.TAKE_BACK: "There is no release of this node to take back.",
     Verdict.OWNER_LOST: "The owner is lost, but this node must not take over from here.",
     Verdict.OWNER_FENCED: "A confirmed fencing changes nothing from here.",
+    Verdict.PEER_FENCED: "A confirmed fencing changes nothing from here.",
     Verdict.FORCED: "",
 }
 

@@ -179,9 +179,26 @@ def quorum_reached(config: Config, voters: frozenset[str]) -> bool:
     SYNC: a majority of its voters. ALONE and PINNED: the owner.
     """
     if config.mode is not Mode.SYNC:
-        return config.owner in voters
+        return config.owner in voters and any(v.id == config.owner for v in config.voters)
     present = sum(1 for voter in config.voters if voter.id in voters)
     return 2 * present > len(config.voters)
+
+
+def may_be_left(config: Config, voters: frozenset[str]) -> bool:
+    """Whether ``voters`` (ids) suffice to *replace* this config by another.
+
+    Its quorum; but both nodes for the PINNED of a pair with a fencing agent, where either may go
+    on alone once the other is off: neither may leave it without the other's knowledge (⚠ §8).
+    """
+    if config.mode is Mode.PINNED and is_fencing_pair(config):
+        return all(voter.id in voters for voter in config.voters)
+    return quorum_reached(config, voters)
+
+
+def is_fencing_pair(config: Config) -> bool:
+    """Whether this is a pair without a witness that goes on through a fencing agent."""
+    is_set = config.settings.no_witness_mode is NoWitnessMode.FENCING
+    return is_set and not witness_of(config) and len(config.voters) > 1
 
 
 def peer_of(config: Config, node: str) -> str:

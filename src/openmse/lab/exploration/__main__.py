@@ -3,13 +3,28 @@
 import sys
 import time
 from collections import Counter
-from multiprocessing import Pool, cpu_count
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import cpu_count
+from typing import TypeVar
 
 import click
 
 from openmse.lab.exploration import simulator
 from openmse.lab.exploration.explorer import Report, explore
 from openmse.lab.exploration.scenarios import scenarios
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+def _in_parallel(
+    work: Callable[[Job], Result], jobs: Iterable[Job], processes: int
+) -> Iterator[Result]:
+    """The results as they come. A worker that dies is an error, never a wait without end."""
+    with ProcessPoolExecutor(processes or cpu_count()) as pool:
+        for future in as_completed([pool.submit(work, job) for job in jobs]):
+            yield future.result()
 
 
 @click.group()
@@ -37,16 +52,15 @@ def explore_command(states: int, seed: int, processes: int, only: str) -> None:
     share = states // len(chosen) + 1
     total, bad = 0, 0
     print(f"{'scenario':<30} {'states':>9} {'moves':>9} {'depth':>6} {'healed':>7} {'s':>6}")
-    with Pool(processes or cpu_count()) as pool:
-        jobs = [(one.name, share, seed) for one in chosen]
-        for report in pool.imap_unordered(_explore_one, jobs):
-            total += report.states
-            print(
-                f"{report.scenario:<30} {report.states:>9} {report.transitions:>9} "
-                f"{report.depth:>6} {report.healed:>7} {report.seconds:>6.0f}",
-                flush=True,
-            )
-            bad += _show(report)
+    jobs = [(one.name, share, seed) for one in chosen]
+    for report in _in_parallel(_explore_one, jobs, processes):
+        total += report.states
+        print(
+            f"{report.scenario:<30} {report.states:>9} {report.transitions:>9} "
+            f"{report.depth:>6} {report.healed:>7} {report.seconds:>6.0f}",
+            flush=True,
+        )
+        bad += _show(report)
     seconds = time.monotonic() - began
     print(f"{total} distinct states in {seconds:.0f} s; {bad} broken rule(s).")
     sys.exit(1 if bad else 0)
@@ -72,15 +86,14 @@ def simulate_command(seeds: int, first: int, processes: int) -> None:
     began = time.monotonic()
     counts: Counter[str] = Counter()
     virtual = steps = 0
-    with Pool(processes or cpu_count()) as pool:
-        for outcome in pool.imap_unordered(simulator.run, range(first, first + seeds), 8):
-            counts[outcome.rule] += 1
-            virtual += outcome.virtual_ns
-            steps += outcome.steps
-            if outcome.rule:
-                print(f"BROKEN {outcome.rule}, seed {outcome.seed}: {outcome.sentence}")
-                print(f"  replay: python -m openmse.lab.exploration replay {outcome.seed}")
-                sys.stdout.flush()
+    for outcome in _in_parallel(simulator.run, range(first, first + seeds), processes):
+        counts[outcome.rule] += 1
+        virtual += outcome.virtual_ns
+        steps += outcome.steps
+        if outcome.rule:
+            print(f"BROKEN {outcome.rule}, seed {outcome.seed}: {outcome.sentence}")
+            print(f"  replay: python -m openmse.lab.exploration replay {outcome.seed}")
+            sys.stdout.flush()
     seconds = time.monotonic() - began
     bad = sum(n for rule, n in counts.items() if rule)
     print(

@@ -4,9 +4,6 @@ The core as it is must come through all of them; a mutant must not (``mutants``)
 runs without further faults, judged at every tick, then is explored from where it began.
 """
 
-from collections.abc import Callable
-
-from msgspec import Struct
 from msgspec.structs import replace
 
 from openmse.ha import effects as fx
@@ -15,89 +12,29 @@ from openmse.ha.local import DbRole
 from openmse.ha.messages import Accept, Accepted, Prepare, PreVoteAnswer, Promise
 from openmse.ha.values import Mode
 from openmse.lab.exploration import scenarios as at
-from openmse.lab.exploration.explorer import Scenario, comes_back, explore, fair
+from openmse.lab.exploration.assault import (
+    Attack,
+    assault,
+    cut,
+    deliver,
+    idle,
+    lose_flight,
+    restart,
+    write_at_a,
+)
+from openmse.lab.exploration.attacks_pair import PAIRS
+from openmse.lab.exploration.explorer import fair
 from openmse.lab.exploration.steps import Budget, Steps
-from openmse.lab.exploration.world import KINDS, Machine
-
-CALM = Budget(ticks=6, writes=1, losses=0, repeats=0, crashes=0, cuts=0)
-
-
-def _always(_: Steps) -> bool:
-    return True
-
-
-class Attack(Struct, frozen=True):
-    """A start; what must hold at every tick from there; what else may happen."""
-
-    name: str
-    build: Callable[[], Steps]
-    holds: Callable[[Steps], bool] = _always
-    act: Callable[[Steps], object] = _always
-    """What clients do at every tick."""
-    ticks: int = 30
-    budget: Budget = CALM
-    states: int = 400
-    recovers: bool = True
-    """Once all is healed the pair must find back by itself (L3); without that an operator must."""
-
-
-def assault(attack: Attack, planted: frozenset[str] = frozenset()) -> str:
-    """The rule that breaks under the attack, or '' for none."""
-    Steps.plants = planted
-    try:
-        world = attack.build()
-    except AssertionError as error:
-        return f"unreachable: {error}"
-    finally:
-        Steps.plants = frozenset()
-    rule = _watch(attack, world.fork())
-    if not rule and attack.recovers and not comes_back(world):
-        rule = "L3"
-    if rule or not attack.states:
-        return rule
-    scenario = Scenario(attack.name, lambda: world.fork(), attack.budget)
-    report = explore(scenario, attack.states, planted=planted, deep_share=0.3)
-    return report.found.violation.rule if report.found is not None else ""
-
-
-def _watch(attack: Attack, world: Steps) -> str:
-    world.instant = []
-    for _ in range(attack.ticks):
-        attack.act(world)
-        fair(world, lambda w: bool(w.faults()), 1)
-        faults = world.faults()
-        if faults:
-            return faults[0].rule
-        if not attack.holds(world):
-            return "L1"
-    return ""
-
-
-def _lose_flight(world: Steps) -> None:
-    world.flight = ()
-
-
-def _cut(world: Steps, *pairs: str, kinds: tuple[str, ...] = KINDS) -> None:
-    """Cut ``a>b`` one way each."""
-    cuts = {(p[0], p[2], kind) for p in pairs for kind in kinds}
-    world.cuts = world.cuts | cuts
-    world.cut_at = world.now
-
-
-def _restart(world: Steps, m: Machine) -> None:
-    world.kill_monitor(m)
-    world.start_monitor(m)
-    world.settle()
 
 
 def stale_alone() -> Steps:
     """a recorded ALONE(a), nobody heard of it; b took over; a is back (§2.2)."""
     world = at.alone_limbo()
-    _lose_flight(world)
+    lose_flight(world)
     world.isolate(world.machines["a"])
     at.run(world, at.is_mode(Mode.ALONE, "b"))
     at.wait(world, 3)
-    _lose_flight(world)
+    lose_flight(world)
     world.heal()
     world.settle()
     return world
@@ -110,19 +47,19 @@ def gate_forgotten() -> Steps:
     for flight in world.flight:
         if flight[0] == "a":
             world.receive(world.machines[flight[1]], flight[2])
-    _lose_flight(world)
+    lose_flight(world)
     world.power_off(a)
     at.wait(world, 3)
-    _lose_flight(world)
+    lose_flight(world)
     world.power_on(a)
     world.settle()
     fair(world, lambda w: w.is_serving(a) and not a.data.flag, 8)
     world.write(a)
     world.settle()
     world.power_off(a)
-    _lose_flight(world)
+    lose_flight(world)
     at.wait(world, 3)
-    _cut(world, "a>b", "b>a", "a>w", "w>a", kinds=("udp", "wal"))
+    cut(world, "a>b", "b>a", "a>w", "w>a", kinds=("udp", "wal"))
     world.power_on(a)
     world.settle()
     return world
@@ -131,7 +68,7 @@ def gate_forgotten() -> Steps:
 def heartbeats_lost() -> Steps:
     """Heartbeats between the nodes are lost, WAL flows, w grants: no failover (§6)."""
     world = at.written()
-    _cut(world, "a>b", "b>a", kinds=("udp",))
+    cut(world, "a>b", "b>a", kinds=("udp",))
     return world
 
 
@@ -144,8 +81,8 @@ def witness_forgot() -> Steps:
     """w granted, restarted, and does not hear a any more; b has not heard a for long (§3)."""
     world = heartbeats_lost()
     at.wait(world, 6)
-    _restart(world, world.machines["w"])
-    _cut(world, "a>w", "w>a", "a>b", "b>a")
+    restart(world, world.machines["w"])
+    cut(world, "a>w", "w>a", "a>b", "b>a")
     return world
 
 
@@ -175,16 +112,12 @@ def thawed_after_takeover() -> Steps:
     return world
 
 
-def _pass(world: Steps, kind: type, source: str, to: str) -> None:
-    """Deliver what is in flight of this kind on this way."""
-    for flight in world.flight:
-        if flight[:2] == (source, to) and isinstance(flight[2], kind):
-            world.deliver(flight)
-            world.settle()
-
-
 def voted_away() -> Steps:
     """a, stopped, has voted for b's takeover, and boots; w would renew its lease (§3)."""
+    return _voted_away()
+
+
+def _voted_away(*cuts: str) -> Steps:
     world = at.takeover_asked()
     world.heal()
     world.settle()
@@ -192,15 +125,38 @@ def voted_away() -> Steps:
         if m.data.op is not None:
             world.finish(m)
             world.settle()
-    _pass(world, PreVoteAnswer, "w", "b")
+    deliver(world, PreVoteAnswer, "w", "b")
     for kind, source, to in ((Prepare, "b", "a"), (Promise, "a", "b"), (Accept, "b", "a")):
-        _pass(world, kind, source, to)
+        deliver(world, kind, source, to)
     assert any(isinstance(f[2], Accepted) for f in world.flight), "a has not voted"
     a = world.machines["a"]
     world.power_off(a)
+    cut(world, *cuts, kinds=("udp",))
     world.power_on(a)
     world.settle()
     world.flight = tuple(f for f in world.flight if isinstance(f[2], Accepted))
+    return world
+
+
+def voted_away_late() -> Steps:
+    """The same; w has renewed a's lease when its vote reaches b, which does not hear it (§3)."""
+    world = _voted_away("a>b")
+    a = world.machines["a"]
+    vote = world.flight
+    for _ in range(6):
+        lose_flight(world)
+        idle(world, 1)
+        if world.is_answering(a):
+            break
+    world.flight = vote
+    return world
+
+
+def alone_in_doubt() -> Steps:
+    """a recorded ALONE(a), nobody heard of it, and its health monitor restarts (§2.3)."""
+    world = at.alone_limbo()
+    lose_flight(world)
+    restart(world, world.machines["a"])
     return world
 
 
@@ -236,19 +192,19 @@ def release_forgotten() -> Steps:
     """a told b its release, and dies and restarts; w has said yes to b, and restarts too (§4)."""
     world = at.sync()
     a = world.machines["a"]
-    _cut(world, "a>w", "w>a")
+    cut(world, "a>w", "w>a")
     a.data = replace(a.data, is_sick=True)
     world.notify(a)
     at.run(world, _is_yes_in_flight, 40)
     world.kill_monitor(a)
     a.data = replace(a.data, is_sick=False)
     world.cuts = frozenset()
-    _restart(world, world.machines["w"])  # forgets the release that came with b's question
+    restart(world, world.machines["w"])  # forgets the release that came with b's question
     world.start_monitor(a)
     world.settle()
     yes = tuple(f for f in world.flight if isinstance(f[2], PreVoteAnswer))
     for _ in range(10):
-        _lose_flight(world)
+        lose_flight(world)
         if world.is_answering(a):
             break
         world.tick()
@@ -261,21 +217,15 @@ def release_told_early() -> Steps:
     """The health monitor dies after its release, while PostgreSQL stops; it restarts (§4)."""
     world = at.handover()
     world.stopped = frozenset({"a"})
-    _restart(world, world.machines["a"])
+    restart(world, world.machines["a"])
     return world
 
 
 def gate_without_lease() -> Steps:
     """ALONE(a), the gate can be passed, but nobody hears a's renewals: it must not go SYNC (§2)."""
     world = at.alone()
-    _cut(world, "a>b", "a>w", "w>a", kinds=("udp",))
+    cut(world, "a>b", "a>w", "w>a", kinds=("udp",))
     return world
-
-
-def write_at_a(world: Steps) -> None:
-    """A client commits through a, if it can."""
-    world.write(world.machines["a"])
-    world.settle()
 
 
 def switchover_done() -> Steps:
@@ -304,7 +254,7 @@ def _older_owner(world: Steps, *, forget: bool) -> Steps:
     if forget:
         world.power_on(b)
         b.record = replace(b.record, seen=())
-        _restart(world, b)
+        restart(world, b)
     world.power_on(a)
     world.settle()
     return world
@@ -355,6 +305,22 @@ def old_standby() -> Steps:
     return world
 
 
+def unpaired() -> Steps:
+    """b was taken out of the group, and follows on; a's health monitor restarts, and knows b only
+    as the other machine of its configuration; later a is broken, and would hand over (§2.6)."""
+    world = at.alone()
+    a = world.machines["a"]
+    voters = world.history.newest.config.voters
+    world.command(a, ev.ChangeVoters(tuple(v for v in voters if v.id != "b")))
+    world.settle()
+    at.wait(world, 4)
+    restart(world, a)
+    at.wait(world, 16)
+    a.data = replace(a.data, is_sick=True)
+    world.notify(a)
+    return world
+
+
 ATTACKS: dict[str, Attack] = {
     one.name: one
     for one in (
@@ -366,6 +332,8 @@ ATTACKS: dict[str, Attack] = {
         Attack("frozen before arming", frozen_before_arming),
         Attack("thawed after takeover", thawed_after_takeover),
         Attack("voted away", voted_away, states=600),
+        Attack("voted away, late", voted_away_late, states=600),
+        Attack("alone in doubt", alone_in_doubt, states=0),
         Attack("thawing in takeover", thawing_in_takeover),
         Attack("alone for long", alone_for_long, a_serves, ticks=40, states=0),
         Attack("release forgotten", release_forgotten, states=1500),
@@ -379,5 +347,9 @@ ATTACKS: dict[str, Attack] = {
         Attack("reborn", reborn, states=0, recovers=False),
         Attack("old disk, forgotten", old_disk_forgotten, states=0, recovers=False),
         Attack("old standby", old_standby, states=0, ticks=60),
+        Attack("unpaired", unpaired, states=0, recovers=False),
+        *PAIRS,
     )
 }
+
+__all__ = ["ATTACKS", "Attack", "assault"]

@@ -77,6 +77,10 @@ def _advance(world: Steps) -> bool:
         world.deliver(world.flight[0])
         world.settle()
         return True
+    if world.shots:
+        world.shoot(world.shots[0])
+        world.settle()
+        return True
     for m in world.nodes():
         if m.data.op is not None and m.is_on:
             world.finish(m)
@@ -92,6 +96,8 @@ def _advance(world: Steps) -> bool:
 def heal_all(world: Steps) -> None:
     """Put everything right."""
     world.budget = ENDLESS
+    for shot in [shot for shot in world.shots if not shot.has_struck]:
+        world.shoot(shot)
     world.heal()
     for m in world.machines.values():
         while m.is_frozen:
@@ -111,10 +117,12 @@ def comes_back(world: Steps) -> bool:
     return fair(twin, lambda w: is_healthy_sync(w.picture()), BACK_TICKS) and not twin.faults()
 
 
-def base(mode: Mode = Mode.SYNC, *, has_witness: bool = True) -> Steps:
+def base(
+    mode: Mode = Mode.SYNC, *, has_witness: bool = True, settings: Settings = SETTINGS
+) -> Steps:
     """A pair that runs and is healthy (for PINNED and ALONE: as far as it can be)."""
-    made = start.machines(mode, SETTINGS, has_witness=has_witness)
-    world = Steps(made, start.history(mode, SETTINGS, has_witness=has_witness), Budget())
+    made = start.machines(mode, settings, has_witness=has_witness)
+    world = Steps(made, start.history(mode, settings, has_witness=has_witness), Budget())
     for m in world.machines.values():
         world.power_on(m)
         world.settle()

@@ -164,6 +164,9 @@ class Lanes(World):
         )
         if is_primary:
             m.data = replace(m.data, wal=(*m.data.wal, self.entry(m.data.lineage)))
+        elif standby.data.is_sending and self.is_linked(m.id, standby.id, "wal"):
+            standby.data = replace(standby.data, is_sending=False)  # the receiver says goodbye
+            self.notify(standby)
         if follows and standby.runs and self.is_linked(m.id, standby.id, "wal"):
             standby.data = replace(standby.data, wal=m.data.wal, lineage=m.data.lineage)
         self.drop(m, is_clean=True)
@@ -193,7 +196,7 @@ class Lanes(World):
         """A client is told that its commit is safe."""
         one = Acknowledgement(m.id, write, by_peer, m.data.is_licensed)
         self.say(f"{m.id} acknowledges {write}" + ("" if by_peer else " without the peer"))
-        forced = self.history.newest.config.lineage.term
+        forced = self.history.forced_term
         if m.data.lineage is not None and m.data.lineage.term < forced:
             return  # after a forced takeover the old history's loss is on record (§2.5)
         self.history = observer.acknowledged(self.history, one, m.record.known)

@@ -21,8 +21,21 @@ from openmse.ha.invariants import (
     removal_faults,
 )
 from openmse.ha.messages import Learn
-from openmse.ha.values import Ballot, Config, Lineage, Mode, Record, Release
+from openmse.ha.transitions import MOVES, Verdict, row
+from openmse.ha.values import (
+    Ballot,
+    Config,
+    Lineage,
+    Mode,
+    Record,
+    Release,
+    is_fencing_pair,
+)
 
+FENCED = tuple(
+    row(p, v).sentence for p, v in MOVES if v in (Verdict.OWNER_FENCED, Verdict.PEER_FENCED)
+)
+"""The reasons of configs that rest on a fencing agent's word."""
 KEPT = 24
 """Attempts remembered; older ones can no longer become chosen."""
 
@@ -61,6 +74,12 @@ class History(Struct, frozen=True):
     forgotten: tuple[Chosen, ...] = ()
     """Chosen, but only on a disk that was lost; a message on its way may still tell of them."""
     faults: tuple[Violation, ...] = ()
+
+    @property
+    def forced_term(self) -> int:
+        """The highest term in which an operator accepted a loss; 0 for none."""
+        terms = [c.config.term for c in self.chosen if c.is_forced and not c.is_fenced]
+        return max(terms, default=0)
 
     @property
     def newest(self) -> Chosen:
@@ -192,7 +211,14 @@ def is_chosen_by(attempt: Attempt) -> bool:
     value, parent = attempt.value, attempt.parent
     if not _quorum(value, attempt.members):
         return False
-    return parent is None or value.term > parent.term or _quorum(parent, attempt.members)
+    return parent is None or value.term > parent.term or _leaves(parent, attempt.members)
+
+
+def _leaves(config: Config, members: tuple[Member, ...]) -> bool:
+    """§8: nobody leaves the PINNED of a fencing pair without the other's knowledge."""
+    if config.mode is Mode.PINNED and is_fencing_pair(config):
+        return all((v.id, v.incarnation) in members for v in config.voters)
+    return _quorum(config, members)
 
 
 def _quorum(config: Config, members: tuple[Member, ...]) -> bool:
@@ -207,16 +233,18 @@ def _choose(history: History, attempt: Attempt, wal: tuple[int, ...]) -> History
     if history.is_chosen(value):
         return history
     is_forced = parent is not None and value.term > parent.term
+    is_fenced = is_forced and value.reason in FENCED
     if is_forced:
         if history.forces == 0:
             history = blame(
                 history, Violation("I11", f"{describe(value)} was chosen; nobody forced it.")
             )
-        history = replace(
-            history, acknowledged=tuple(w for w in history.acknowledged if holds(wal, w))
-        )
+        if not is_fenced:
+            history = replace(
+                history, acknowledged=tuple(w for w in history.acknowledged if holds(wal, w))
+            )
     release = parent is not None and Release(parent.owner, *parent.version) in history.releases
-    one = Chosen(value, parent, release, is_forced)
+    one = Chosen(value, parent, release, is_forced, is_fenced)
     new = {v.id for v in value.voters if (v.id, v.incarnation) not in _members(parent)}
     return replace(
         history,
@@ -232,8 +260,7 @@ def _members(parent: Config | None) -> set[Member]:
 
 def acknowledged(history: History, one: Acknowledgement, known: Config | None) -> History:
     """A client was told that its commit is safe; not counted under a superseded term."""
-    last = history.newest.config
-    if known is not None and known.term < last.term:
+    if known is not None and known.term < history.forced_term:
         return history
     for fault in acknowledgement_faults(one):
         history = blame(history, fault)

@@ -6,10 +6,12 @@ takeovers and gates, in ALONE and PINNED, and at boots.
 
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from openmse.ha import events as ev
 from openmse.ha.invariants import is_healthy_sync
 from openmse.ha.messages import Accept, PreVoteAnswer
-from openmse.ha.values import Mode
+from openmse.ha.values import Mode, NoWitnessMode
 from openmse.lab.exploration import start
 from openmse.lab.exploration.explorer import SETTINGS, Scenario, base, fair
 from openmse.lab.exploration.steps import Budget, Steps
@@ -194,10 +196,30 @@ def witness_renewed() -> Steps:
     return run(world, flies(Accept))
 
 
-def pair_pinned() -> Steps:
+def pair_pinned(mode: NoWitnessMode = NoWitnessMode.MANUAL) -> Steps:
     """A pair without a witness, PINNED(a)."""
-    world = base(Mode.PINNED, has_witness=False)
+    settings = replace(SETTINGS, no_witness_mode=mode)
+    world = base(Mode.PINNED, has_witness=False, settings=settings)
     return run(world, lambda w: is_healthy_sync(w.picture()))
+
+
+def pair_protect() -> Steps:
+    """The same, whose writes wait when the other node is lost (§8)."""
+    return pair_pinned(NoWitnessMode.PROTECT)
+
+
+def pair_fencing() -> Steps:
+    """The same, whose nodes go on alone once a fencing agent has confirmed (§8)."""
+    return pair_pinned(NoWitnessMode.FENCING)
+
+
+def pair_fencing_cut() -> Steps:
+    """The same, cut apart: a has called the agent."""
+    world = pair_fencing()
+    world.write(world.machines["a"])
+    world.cuts = frozenset((x, y, k) for x, y in (("a", "b"), ("b", "a")) for k in KINDS)
+    world.cut_at = world.now
+    return run(world, lambda w: bool(w.shots))
 
 
 def pair_alone() -> Steps:
@@ -241,7 +263,10 @@ def scenarios() -> tuple[Scenario, ...]:
         ("voters restarted", voters_restarted, usual),
         ("witness renewed", witness_renewed, calm),
         ("pair without witness", pair_pinned, asked),
+        ("pair in protect mode", pair_protect, asked),
         ("pair without witness, alone", pair_alone, short),
+        ("pair with fencing agent", pair_fencing, asked),
+        ("pair with fencing agent, cut", pair_fencing_cut, short),
     ]
     return tuple(Scenario(name, build, budget) for name, build, budget in rows)
 

@@ -11,7 +11,16 @@ from msgspec.structs import replace
 
 from openmse.ha import events as ev
 from openmse.ha.invariants import describe, is_healthy_sync, owner_changes
-from openmse.ha.values import SECOND, Mode, NoWitnessMode, Settings
+from openmse.ha.values import (
+    SECOND,
+    BootAlone,
+    FailoverType,
+    Mode,
+    NoWitnessMode,
+    Settings,
+    peer_of,
+    witness_of,
+)
 from openmse.lab.exploration import start
 from openmse.lab.exploration.troubles import Troubles
 from openmse.lab.exploration.virtual import Virtual
@@ -22,6 +31,10 @@ HEALED_NS = 150 * SECOND
 """Bound of the liveness phase: the longest chain of waits (boot patience, flapping, ladder)."""
 STEADY_NS = 6 * SECOND
 """For how long the healthy state must hold at the end."""
+PROTECTED_NS = 12 * SECOND
+"""Protect mode: for how long writes are watched to wait for a peer that is lost."""
+RELEASED_NS = 8 * SECOND
+"""Bound of the service's return after an operator released the protection."""
 
 
 class Outcome(Struct, frozen=True):
@@ -47,23 +60,34 @@ class Plan(Struct, frozen=True):
     pace_ns: int
     """Mean time between two troubles."""
     loss: float
+    is_long: bool
 
 
 def plan_of(rng: Random) -> Plan:
     """Draw the shape of a run."""
-    has_witness = rng.random() < 0.85
-    wait = rng.choice((2, 2, 2, 3, 5)) * SECOND
-    no_witness = rng.choice((NoWitnessMode.MANUAL, NoWitnessMode.FENCING))
-    settings = Settings(
-        failover_wait_ns=wait, boot_patience_ns=5 * SECOND, no_witness_mode=no_witness
-    )
+    has_witness = rng.random() < 0.75
     is_long = rng.random() < 0.1
     return Plan(
         has_witness,
-        settings,
-        (90 if is_long else rng.randint(8, 25)) * SECOND,
-        rng.choice((800, 2000, 4000)) * SECOND // 1000,
+        settings_of(rng),
+        (150 if is_long else rng.randint(8, 25)) * SECOND,
+        rng.choice((800, 2000, 4000, 15_000 if is_long else 4000)) * SECOND // 1000,
         rng.choice((0.0, 0.0, 0.02, 0.1, 0.25)),
+        is_long,
+    )
+
+
+def settings_of(rng: Random) -> Settings:
+    """Draw what the administrator has set: mostly what most have."""
+    automatic, manual = FailoverType.AUTOMATIC, FailoverType.MANUAL
+    return Settings(
+        failover_wait_ns=rng.choice((2, 2, 2, 3, 5)) * SECOND,
+        failover_type=rng.choice((automatic,) * 7 + (manual,)),
+        failback_type=rng.choice((manual,) * 7 + (automatic,)),
+        no_witness_mode=rng.choice(list(NoWitnessMode)),
+        boot_alone=rng.choice((BootAlone.AUTO,) * 3 + (BootAlone.ASK,)),
+        boot_patience_ns=5 * SECOND,
+        failback_stable_ns=4 * SECOND,
     )
 
 
@@ -97,7 +121,7 @@ def _play(seed: int, world: Virtual, plan: Plan) -> Outcome:
     world.live()
     if not _run_until_healthy(world, SETTLE_NS):
         return _broken(seed, world, "L2: the pair did not come up")
-    troubles = Troubles(world, plan.pace_ns)
+    troubles = Troubles(world, plan.pace_ns, is_long=plan.is_long)
     world.loss = plan.loss
     troubles.begin()
     if not world.run(world.now + plan.safety_ns):
@@ -111,9 +135,10 @@ def _play(seed: int, world: Virtual, plan: Plan) -> Outcome:
         return _broken(seed, world, "")
     if owner_changes(world.history.chosen) != changes:
         return _broken(seed, world, "L4: the owner changed again though nothing was wrong")
-    if not is_healthy_sync(world.picture()):
+    if not is_whole(world):
         return _broken(seed, world, "L4: the healthy state did not last")
-    return _outcome(seed, world, "", "")
+    sentence = "" if has_last_word(world) else last_loss(world)
+    return _broken(seed, world, sentence) if sentence or world.found else _outcome(seed, world)
 
 
 def _run_until_healthy(world: Virtual, bound_ns: int) -> bool:
@@ -121,13 +146,53 @@ def _run_until_healthy(world: Virtual, bound_ns: int) -> bool:
     while world.now < end:
         if not world.run(world.now + SECOND // 4):
             return False
-        if not is_healthy_sync(world.picture()) or world.found:
+        if not is_whole(world) or world.found:
             continue
         if not world.run(world.now + 2 * SECOND):  # an order may still be on its way
             return False
-        if is_healthy_sync(world.picture()):
+        if is_whole(world):
             return True
     return False
+
+
+def is_whole(world: Virtual) -> bool:
+    """Whether the pair is healthy, with every machine in it; and, where an automatic failback is
+    set, back where it belongs."""
+    last = world.history.newest.config
+    if world.calls or not is_healthy_sync(world.picture()):
+        return False
+    if len(last.voters) < len(world.machines):
+        return False
+    is_automatic = last.settings.failback_type is FailoverType.AUTOMATIC
+    return last.mode is not Mode.SYNC or not is_automatic or last.owner == last.primary
+
+
+def has_last_word(world: Virtual) -> bool:
+    """Whether the run ends here: what follows is for pairs in protect mode only."""
+    last = world.history.newest.config
+    return bool(witness_of(last)) or last.settings.no_witness_mode is not NoWitnessMode.PROTECT
+
+
+def last_loss(world: Virtual) -> str:
+    """Protect mode: the peer is lost; writes stop, on purpose, until an operator releases them.
+    The sentence of what is wrong, or ''."""
+    last = world.history.newest.config
+    owner, peer = world.machines[last.owner], world.machines[peer_of(last, last.owner)]
+    world.power_off(peer)
+    world.held_off = peer.id
+    if not world.run(world.now + 1 * SECOND):
+        return ""
+    before = len(world.history.acknowledged)
+    if not world.run(world.now + PROTECTED_NS):
+        return ""
+    if len(world.history.acknowledged) > before or world.history.newest.config != last:
+        return "protect: writes go on without the peer, and nobody released them"
+    world.command(owner, ev.ReleaseProtect())
+    if not world.run(world.now + RELEASED_NS):
+        return ""
+    if len(world.history.acknowledged) == before:
+        return "L1: writes do not go on though an operator released them"
+    return ""
 
 
 def _broken(seed: int, world: Virtual, liveness: str) -> Outcome:
@@ -138,7 +203,7 @@ def _broken(seed: int, world: Virtual, liveness: str) -> Outcome:
     return _outcome(seed, world, rule, f"{liveness}: {summary(world)}")
 
 
-def _outcome(seed: int, world: Virtual, rule: str, sentence: str) -> Outcome:
+def _outcome(seed: int, world: Virtual, rule: str = "", sentence: str = "") -> Outcome:
     return Outcome(
         seed,
         rule,

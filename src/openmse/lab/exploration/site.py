@@ -18,7 +18,7 @@ from openmse.lab.exploration import database as db
 from openmse.lab.exploration import observer, words
 from openmse.lab.exploration.database import Data
 from openmse.lab.exploration.lanes import Lanes
-from openmse.lab.exploration.world import Machine
+from openmse.lab.exploration.world import Machine, Shot
 
 LEAST_ARMING_NS = 50 * MILLISECOND
 
@@ -86,8 +86,8 @@ class Site(Lanes):
                 self.net_lane(m)
             case fx.Checkpoint(operation):
                 self.feed(m, ev.CheckpointDone(self.clock(m), operation))
-            case fx.Fence(peer):
-                self.fence(m, self.machines[peer])
+            case fx.Fence(peer, asked_at):
+                self.fence(Shot(m.id, m.record.run, peer, asked_at))
             case fx.Answer(key, is_done, _):
                 self.answers = (*self.answers[-3:], (key, is_done))
             case fx.Exit():
@@ -265,11 +265,21 @@ class Site(Lanes):
             self.disconnect(self.peer(m))
         self.start_monitor(m, is_boot=True)
 
-    def fence(self, m: Machine, target: Machine) -> None:
-        """The fencing agent switches the peer off, and confirms."""
-        self.power_off(target)
+    def fence(self, shot: Shot) -> None:
+        """The fencing agent was called: ``agent_strikes`` and ``agent_answers`` follow."""
+        raise NotImplementedError
+
+    def agent_strikes(self, shot: Shot) -> None:
+        """The machine is switched off, whatever has become of the asker."""
+        self.say(f"{shot.by} has {shot.target} switched off")
+        self.power_off(self.machines[shot.target])
         self.history = replace(self.history, forces=self.history.forces + 1)
-        self.feed(m, ev.FencingAnswered(self.clock(m), True))
+
+    def agent_answers(self, shot: Shot) -> None:
+        """The agent's word arrives, if the process that called it still lives."""
+        m = self.machines[shot.by]
+        if m.node is not None and m.record.run == shot.run:
+            self.feed(m, ev.FencingAnswered(self.clock(m), True, "", shot.asked_at))
 
     def pause(self, m: Machine) -> None:
         """The virtual machine stands still, clocks included."""

@@ -17,7 +17,7 @@ from openmse.ha.messages import DATAGRAMS, Message
 from openmse.ha.values import MILLISECOND, Instant
 from openmse.lab.exploration.observer import History
 from openmse.lab.exploration.site import Site
-from openmse.lab.exploration.world import KINDS, Cut, Machine
+from openmse.lab.exploration.world import KINDS, Cut, Machine, Shot
 
 TICK_NS = 250 * MILLISECOND
 """A failover wait of 1 s is four ticks, its lease three."""
@@ -57,6 +57,8 @@ class Steps(Site):
         self.cut_at = 0
         self.stopped: frozenset[str] = frozenset()
         """Machines whose PostgreSQL does nothing more until thawed (checkpointer and all)."""
+        self.shots: tuple[Shot, ...] = ()
+        """Calls of a fencing agent that have not come to their end."""
         self.strike: tuple[str, type] | None = None
         """(machine, kind of effect): its health monitor freezes just before such an effect."""
 
@@ -90,6 +92,21 @@ class Steps(Site):
         """The worst case: every probe is lost."""
         return False
 
+    def fence(self, shot: Shot) -> None:
+        """It strikes and answers when the explorer says so."""
+        self.shots = (*self.shots, shot)
+
+    def shoot(self, shot: Shot) -> None:
+        """The next thing that a call of the agent does."""
+        rest = tuple(s for s in self.shots if s != shot)
+        if shot.has_struck:
+            self.shots = rest
+            self.agent_answers(shot)
+        else:
+            self.shots = (*rest, replace(shot, has_struck=True))
+            self.agent_strikes(shot)
+            self.cut_at = self.now
+
     def settle(self) -> None:
         """Let datagrams arrive, and what they cause."""
         while self.instant:
@@ -110,6 +127,7 @@ class Steps(Site):
                     self.history,
                     self.budget,
                     self.cut_at,
+                    self.shots,
                     self.strike is None,
                 )
             )
@@ -176,6 +194,9 @@ class Steps(Site):
 
     def _fault_moves(self, found: list[Move]) -> None:
         budget = self.budget
+        for shot in self.shots:
+            what = "answers" if shot.has_struck else "strikes"
+            found.append((f"agent of {shot.by} {what}", _shot(shot)))
         for m in self.machines.values():
             lives = m.node is not None or m.group is not None
             if not m.is_on:
@@ -336,6 +357,10 @@ def _at(action: Callable[[Steps, Machine], None], machine_id: str) -> Callable[[
 
 def _bind(action: Callable[[Steps, Flight], None], flight: Flight) -> Callable[[Steps], None]:
     return lambda world: action(world, flight)
+
+
+def _shot(shot: Shot) -> Callable[[Steps], None]:
+    return lambda world: world.shoot(shot)
 
 
 def _pair(one: str, other: str) -> Callable[[Steps], None]:

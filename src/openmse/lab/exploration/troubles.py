@@ -5,7 +5,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from openmse.ha import events as ev
-from openmse.ha.values import SECOND, Mode, Record, Voter
+from openmse.ha.values import SECOND, Config, FailoverType, Mode, Record, Voter, peer_of
 from openmse.lab.exploration.database import Data
 from openmse.lab.exploration.virtual import MS, Virtual
 from openmse.lab.exploration.world import KINDS, Machine
@@ -14,10 +14,11 @@ from openmse.lab.exploration.world import KINDS, Machine
 class Troubles:
     """Strikes a world at random until ``heal``."""
 
-    def __init__(self, world: Virtual, pace_ns: int) -> None:
+    def __init__(self, world: Virtual, pace_ns: int, *, is_long: bool = False) -> None:
         self.world = world
         self.rng = world.rng
         self.pace_ns = pace_ns
+        self.has_witness = "w" in world.machines
         self.is_over = False
         self.hold_until = 0
         self.disk_losses = 1
@@ -45,6 +46,10 @@ class Troubles:
             (1, self.change_wait),
             (1, self.force),
             (1, self.replace_witness),
+            (2, self.release_protect),
+            (1, self.confirm_alone),
+            (1, self.unpair),
+            (3 if is_long else 0, self.lose_witness),
         ]
 
     def begin(self) -> None:
@@ -208,25 +213,75 @@ class Troubles:
         if self.forced or self.rng.random() < 0.5:
             return
         m = self._node()
-        if m.node is not None and m.data.is_complete:
+        known = m.record.known
+        is_voter = known is not None and any(v.id == m.id for v in known.voters)
+        if m.node is not None and m.data.is_complete and is_voter:
             self.forced += 1
             self.world.command(m, ev.ForceTakeover("simulator"))
 
+    def release_protect(self) -> None:
+        """An operator lets writes go on without the peer, though perhaps nothing waits."""
+        last = self.world.history.newest.config
+        self.world.command(self.world.machines[last.owner], ev.ReleaseProtect())
+
+    def confirm_alone(self) -> None:
+        """An operator tells a node that waits at boot to serve."""
+        self.world.command(self._node(), ev.ConfirmAlone())
+
+    def lose_witness(self) -> None:
+        """The witness is away for so long that the pair goes on without (PINNED)."""
+        witness = self.world.machines.get("w")
+        if witness is not None:
+            self.world.power_off(witness)
+            span = self.rng.randrange(62, 85) * SECOND
+            self.world.at(span, lambda: self.world.power_on(witness))
+
     def replace_witness(self) -> None:
-        """The witness is taken out of the group, and back in a little later."""
+        """The witness is taken out of the group, and it or another machine in its place comes in
+        a little later."""
         world = self.world
         last = world.history.newest.config
         nodes = tuple(v for v in last.voters if not v.is_witness)
-        witness = world.machines.get("w")
-        if witness is None:
-            return
-        member = Voter("w", witness.record.incarnation, True)
-        owner = world.machines[last.owner]
-        if len(nodes) < len(last.voters):
-            world.command(owner, ev.ChangeVoters((*nodes, member)))
-        else:
-            world.command(owner, ev.ChangeVoters(nodes))
-            self._later(self.replace_witness)
+        if self.has_witness and len(nodes) < len(last.voters):
+            world.command(world.machines[last.owner], ev.ChangeVoters(nodes))
+            self._later(self._renew_witness)
+
+    def _renew_witness(self) -> None:
+        """Perhaps another machine; only one that is no voter, whatever became of the change."""
+        world = self.world
+        witness = world.machines["w"]
+        is_voter = any(
+            v.is_witness
+            for m in world.machines.values()
+            for config in (m.record.known, m.record.value)
+            if config is not None and m is not witness
+            for v in config.voters
+        )
+        if not is_voter and not self.is_over and self.rng.random() < 0.5:
+            world.power_off(witness)
+            world.lose_disk(witness)
+            world.power_on(witness)
+        self._admit()
+
+    def unpair(self) -> None:
+        """The other node is taken out of the group while the owner is ALONE; it does not hear of
+        it, or does; and is paired again a little later."""
+        world = self.world
+        last = world.history.newest.config
+        stay = tuple(v for v in last.voters if v.is_witness or v.id == last.owner)
+        if last.mode is Mode.ALONE and len(stay) < len(last.voters):
+            world.command(world.machines[last.owner], ev.ChangeVoters(stay))
+            self._later(self._admit)
+
+    def _admit(self) -> None:
+        """Whoever is missing becomes a voter (again), with the memory that it has now."""
+        world = self.world
+        last = world.history.newest.config
+        there = {v.id for v in last.voters}
+        missing = [m for m in world.machines.values() if m.id not in there]
+        if missing:
+            news = tuple(Voter(m.id, m.record.incarnation, m.is_witness) for m in missing)
+            world.command(world.machines[last.owner], ev.ChangeVoters((*last.voters, *news)))
 
     def lose_disk(self) -> None:
         """A machine comes back with an empty disk: once a run."""
@@ -296,8 +351,9 @@ class Troubles:
         owner = world.machines[last.owner]
         if last.settings.maintenance:
             world.command(owner, ev.Maintenance(False))
-        if "w" in world.machines and not any(v.is_witness for v in last.voters):
-            self.replace_witness()
+        self._admit()
+        if last.mode is Mode.PINNED and self._is_new(last, peer_of(last, last.owner)):
+            world.command(owner, ev.ReleaseProtect())  # it is copied anew, and only from ALONE
         for m in world.nodes():
             node = m.node
             if node is not None and node.is_stopping:
@@ -305,6 +361,13 @@ class Troubles:
             if node is not None and node.quarantine:
                 world.command(m, ev.LeaveQuarantine())
         self._force(owner)
+
+    def _is_new(self, last: Config, name: str) -> bool:
+        """Whether a voter came back with another memory than the config means."""
+        return any(
+            v.id == name and v.incarnation != self.world.machines[name].record.incarnation
+            for v in last.voters
+        )
 
     def _is_limbo(self, lost: list[str]) -> bool:
         """Whether a value of unknown fate can be told only by a memory that is lost: its owner's,
@@ -320,11 +383,10 @@ class Troubles:
     def _force(self, owner: Machine) -> None:
         world = self.world
         last = world.history.newest.config
-        lost = [
-            v.id for v in last.voters if world.machines[v.id].record.incarnation != v.incarnation
-        ]
+        lost = [v.id for v in last.voters if self._is_new(last, v.id)]
         is_owner_lost = owner.id in lost or not owner.data.is_complete
-        is_lost = is_owner_lost and last.mode is not Mode.SYNC
+        is_manual = last.settings.failover_type is FailoverType.MANUAL
+        is_lost = is_owner_lost and (last.mode is not Mode.SYNC or is_manual)
         if not (is_lost or len(lost) > 1 or self._is_limbo(lost)):
             return
         if self.forced >= 3:

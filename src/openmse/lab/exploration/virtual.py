@@ -16,7 +16,7 @@ from openmse.ha.values import MILLISECOND, SECOND, Instant
 from openmse.lab.exploration.database import Op
 from openmse.lab.exploration.observer import History
 from openmse.lab.exploration.site import Site
-from openmse.lab.exploration.world import Machine
+from openmse.lab.exploration.world import Machine, Shot
 
 MS = MILLISECOND
 DRIFT_PPM = 240
@@ -37,6 +37,10 @@ DURATIONS_MS: dict[Op, tuple[int, int, int]] = {
 }
 """(least, usual most, most when slow) of each operation; one in ten is slow."""
 
+EVENTS_MOST = 2_000_000
+"""Bound of a run: many times what the longest takes. Something that goes round in circles without
+the time going on is a fault as well."""
+
 NOTICE_NS = 3 * SECOND
 """After how long both ends of a dead connection notice (``wal_sender_timeout``, keepalives)."""
 
@@ -50,6 +54,11 @@ class Virtual(Site):
         self.heap: list[tuple[int, int, Callable[[], None]]] = []
         self.counter = 0
         self.steps = 0
+        self.events = 0
+        self.calls = 0
+        """Calls of a fencing agent that have not struck yet."""
+        self.held_off = ""
+        """A machine that nobody switches on any more."""
         self.loss = 0.0
         self.slow_share = 0.1
         self.is_checkpointer_frozen = dict.fromkeys(self.machines, False)
@@ -77,6 +86,11 @@ class Virtual(Site):
         while self.heap and self.heap[0][0] <= until:
             self.now, _, action = heapq.heappop(self.heap)
             action()
+            self.events += 1
+            if self.events > EVENTS_MOST:
+                sentence = f"No end after {EVENTS_MOST} events, at {self.now / SECOND:.3f} s."
+                self.found = (Violation("endless", sentence),)
+                return False
             if not self.judge():
                 return False
         self.now = until
@@ -117,6 +131,11 @@ class Virtual(Site):
         super().thaw_monitor(m)
         if had_due:
             self.at(self.rng.randrange(MS, 8 * MS), lambda: super(Virtual, self).thaw_monitor(m))
+
+    def power_on(self, m: Machine) -> None:
+        """The machine boots, unless it is to stay off."""
+        if m.id != self.held_off:
+            super().power_on(m)
 
     def power_off(self, m: Machine) -> None:
         """A powered-off machine does not stand still, it is off."""
@@ -284,6 +303,27 @@ class Virtual(Site):
         if alive and self.is_linked(one, other, "tls"):
             self.link(a, other, is_up=True)
             self.link(b, one, is_up=True)
+
+    def fence(self, shot: Shot) -> None:
+        """The agent takes its time; somebody switches on again what it has switched off."""
+        target = self.machines[shot.target]
+
+        def confirm() -> None:
+            m = self.machines[shot.by]
+            if m.is_on and (m.is_paused or m.is_frozen):
+                self.at(100 * MS, confirm)
+            else:
+                self.agent_answers(shot)
+
+        self.calls += 1
+
+        def strike() -> None:
+            self.calls -= 1
+            self.agent_strikes(shot)
+            self.at(self.rng.randrange(5 * MS, 300 * MS), confirm)
+            self.at(self.rng.randrange(SECOND // 10, 15 * SECOND), lambda: self.power_on(target))
+
+        self.at(self.rng.randrange(50 * MS, 3 * SECOND), strike)
 
     # -- what goes on by itself -------------------------------------------------------------
     def live(self) -> None:

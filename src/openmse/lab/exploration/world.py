@@ -69,6 +69,17 @@ class Machine(Struct):
         return self.is_on and not self.is_paused
 
 
+class Shot(Struct, frozen=True):
+    """A call of the fencing agent."""
+
+    by: str
+    run: str
+    """The run of the process that called it; the answer is for nobody else."""
+    target: str
+    asked_at: Instant
+    has_struck: bool = False
+
+
 class World:
     """Machines, network, and the observer. Not thread-safe, not persistent: a value to copy."""
 
@@ -133,7 +144,7 @@ class World:
         holders = []
         for m in self.nodes():
             known = m.record.known
-            superseded = known is not None and known.term < last.term
+            superseded = known is not None and known.term < self.history.forced_term
             holders.append(
                 Holder(
                     m.id,

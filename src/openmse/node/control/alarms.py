@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
+from openmse.ha import facts, fencing
 from openmse.ha.draft import is_owner
 from openmse.ha.local import Address
 from openmse.ha.names import is_heard, is_standby_following
@@ -102,6 +103,7 @@ def _group(n: Node, config: Config) -> Iterator[Alarm]:
             "The standby does not receive the owner's WAL at this moment.",
             "It tries by itself; if this lasts, look at PostgreSQL's log on the standby.",
         )
+    yield from _waiting(n, peer)
     if config.settings.maintenance:
         yield Alarm(
             "maintenance",
@@ -119,6 +121,21 @@ def _group(n: Node, config: Config) -> Iterator[Alarm]:
             "Keep the old machine off or isolated until it can see this one; then set "
             "'mse ha settings --boot-alone auto'.",
         )
+
+
+def _waiting(n: Node, peer: str) -> Iterator[Alarm]:
+    """Writes that nobody lets go on without the other node (protocol §8)."""
+    if not facts.is_peer_lost(n) or not (facts.is_protected(n) or fencing.is_in_force(n)):
+        return
+    until = "the fencing agent has confirmed that it is off"
+    if facts.is_protected(n):
+        until = "an operator releases them ('mse ha release-protect')"
+    yield Alarm(
+        "writes_wait",
+        "error",
+        f"Writes wait for {peer}, which is lost, until it is back or {until}.",
+        f"Bring {peer} back; if it is lost for good, 'mse ha takeover --force' on this node.",
+    )
 
 
 def _other(config: Config) -> str:

@@ -94,8 +94,8 @@ class Actions(Protocol):
     def checkpoint(self, operation: str) -> None:
         """Write a checkpoint; answer with ``CheckpointDone``."""
 
-    def fence(self, peer: str) -> None:
-        """Run the fencing agent; answer with ``FencingAnswered``."""
+    def fence(self, peer: str, asked_at: Instant) -> None:
+        """Run the fencing agent; answer with ``FencingAnswered`` for this very request."""
 
     def note(self, note: Note) -> None:
         """An entry for the event log."""
@@ -246,8 +246,8 @@ class CoreRunner:
                 self._watchdog.want(is_armed)
             case Checkpoint(operation=operation):
                 actions.checkpoint(operation)
-            case Fence(peer=peer):
-                actions.fence(peer)
+            case Fence(peer=peer, asked_at=asked_at):
+                actions.fence(peer, asked_at)
             case Answer():
                 self._answer(effect)
             case Note():

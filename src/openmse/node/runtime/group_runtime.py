@@ -317,13 +317,13 @@ class GroupRuntime:
 
         self._spawn(work(), "checkpoint")
 
-    def fence(self, peer: str) -> None:
+    def fence(self, peer: str, asked_at: Instant) -> None:
         """Run the fencing agent."""
 
         async def work() -> None:
             fencing = self.config.fencing
             is_confirmed, sentence = await run_agent(fencing.agent, peer, fencing.timeout_s)
-            self._post(FencingAnswered(now(), is_confirmed, sentence))
+            self._post(FencingAnswered(now(), is_confirmed, sentence, asked_at))
 
         self._spawn(work(), "fencing agent")
 

@@ -1,0 +1,154 @@
+"""Attacks on pairs without a witness: the fencing agent, and protect mode (protocol §8)."""
+
+from openmse.ha import events as ev
+from openmse.ha.messages import Accept, Accepted
+from openmse.ha.values import Mode
+from openmse.lab.exploration import scenarios as at
+from openmse.lab.exploration.assault import (
+    Attack,
+    cut,
+    deliver,
+    idle,
+    lose_flight,
+    restart,
+    write_at_a,
+)
+from openmse.lab.exploration.steps import Steps
+
+
+def fencing_cut() -> Steps:
+    """A plain cut in a pair with a fencing agent, clients at a (§8)."""
+    world = at.pair_fencing()
+    cut(world, "a>b", "b>a")
+    return world
+
+
+def write_without_agent(world: Steps) -> None:
+    """A client commits through a, whose fencing agent reaches nothing."""
+    world.shots = tuple(shot for shot in world.shots if shot.by != "a")
+    write_at_a(world)
+
+
+def fenced_owner() -> Steps:
+    """b had a switched off and owns; a boots, cut off (§8)."""
+    world = at.pair_fencing()
+    a, b = world.nodes()
+    world.freeze_monitor(a)
+    world.disconnect(b)
+    cut(world, "a>b", "b>a")
+    at.run(world, lambda w: w.is_serving(b))
+    world.power_on(a)
+    world.settle()
+    return world
+
+
+def fenced_owner_restarts() -> Steps:
+    """The same, and a's health monitor restarts while it waits."""
+    world = fenced_owner()
+    at.wait(world, 2)
+    restart(world, world.machines["a"])
+    return world
+
+
+def fenced_peer() -> Steps:
+    """a had b switched off and went on alone; b boots, cut off (§8)."""
+    world = fencing_cut()
+    a, b = world.nodes()
+    at.run(world, at.is_mode(Mode.ALONE))
+    at.run(world, lambda w: a.data.is_licensed)
+    world.write(a)
+    world.power_on(b)
+    world.settle()
+    return world
+
+
+def vote_then_cut() -> Steps:
+    """Replication broke: a goes ALONE by b's vote, and is cut off before b learns of it (§8)."""
+    world = at.pair_fencing()
+    cut(world, "a>b", "b>a", kinds=("wal",))
+    at.run(world, at.flies(Accept))
+    deliver(world, Accept, "a", "b")
+    cut(world, "a>b", "b>a", kinds=("udp", "wal"))
+    deliver(world, Accepted, "b", "a")
+    lose_flight(world)
+    cut(world, "a>b", "b>a")
+    return world
+
+
+def late_answer() -> Steps:
+    """The agent has switched b off and does not say so yet; b boots, meets a, is cut off (§8)."""
+    world = at.pair_fencing_cut()
+    b = world.machines["b"]
+    world.shoot(world.shots[0])
+    world.heal()
+    world.power_on(b)
+    world.settle()
+    idle(world, 2)
+    cut(world, "a>b", "b>a")
+    world.disconnect(b)
+    idle(world, 3)
+    return world
+
+
+def _released_in_time() -> Steps:
+    """Writes wait for b; an operator releases them while a's database starts (§8)."""
+    world = at.pair_protect()
+    a, b = world.nodes()
+    world.power_off(b)
+    world.cut_at = world.now
+    at.wait(world, 12)
+    world.crash_database(a)
+    world.settle()
+    world.command(a, ev.ReleaseProtect())
+    world.settle()
+    return world
+
+
+def release_outlived() -> Steps:
+    """b is back before anything came of a release, and is lost again later (§8)."""
+    world = _released_in_time()
+    b = world.machines["b"]
+    world.power_on(b)
+    world.settle()
+    at.run(world, lambda w: w.machines["b"].data.is_connected)
+    at.run(world, at.is_mode(Mode.PINNED))
+    at.wait(world, 12)
+    world.power_off(b)
+    world.cut_at = world.now
+    return world
+
+
+def stopped_while_protected() -> Steps:
+    """Writes wait for b, and a's machine is stopped in good order (§8)."""
+    world = at.pair_protect()
+    a, b = world.nodes()
+    world.power_off(b)
+    world.cut_at = world.now
+    at.wait(world, 12)
+    world.command(a, ev.StopNode())
+    world.settle()
+    return world
+
+
+def is_protected(world: Steps) -> bool:
+    """Nobody goes on alone."""
+    return world.history.newest.config.mode is Mode.PINNED
+
+
+PAIRS = (
+    Attack("release outlived", release_outlived, is_protected, states=0),
+    Attack(
+        "stopped while protected",
+        stopped_while_protected,
+        is_protected,
+        states=0,
+        recovers=False,
+    ),
+    Attack("fencing, cut", fencing_cut, act=write_without_agent, states=600),
+    Attack("fenced owner", fenced_owner, states=0, ticks=100),
+    Attack("fenced owner restarts", fenced_owner_restarts, states=0),
+    Attack("fenced peer", fenced_peer, states=600),
+    Attack("vote, then cut", vote_then_cut, act=write_at_a, states=0, ticks=40),
+    Attack("late answer", late_answer, act=write_at_a, states=0, ticks=40),
+)
+"""All of them."""
