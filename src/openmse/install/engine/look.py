@@ -8,7 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from openmse import ports
 from openmse.errors import ControlError, DaemonDownError
 from openmse.install.engine import keeper, parts
 from openmse.install.engine.launcher import Launcher
@@ -57,7 +56,7 @@ def make_engine(
         config=config,
         launcher=launcher,
         monitor=parts.health_monitor(config, path),
-        admin=parts.admin(),
+        admin=parts.admin(path),
         say=say,
         note=note,
     )
@@ -90,9 +89,9 @@ def admin_answers(config: NodeConfig) -> bool:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     try:
-        address = (config.node.host, ports.MANAGEMENT)
+        address = parts.admin_address(config)
         with socket.create_connection(address, timeout=_CONNECT_WITHIN_S) as plain:
-            context.wrap_socket(plain, server_hostname=config.node.host).close()
+            context.wrap_socket(plain, server_hostname=address[0]).close()
     except OSError:
         return False
     return True

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import sys
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from openmse.guard.feed import LOCK_NAME, STOPPED_NAME
 from openmse.node.config import NodeConfig
 
 LOG_DIRECTORY = Path("/var/log/openmse")
+MANAGEMENT_PATH = Path("/etc/openmse/management.toml")
 GUARD_LOCK = "guard.lock"
 MONITOR_LOCK = LOCK_NAME
 
@@ -46,7 +48,7 @@ def health_monitor(config: NodeConfig, path: Path) -> Part:
     )
 
 
-def admin() -> Part | None:
+def admin(path: Path) -> Part | None:
     """The management API; None where this installation has none."""
     if importlib.util.find_spec("openmse.api") is None:
         return None
@@ -55,7 +57,7 @@ def admin() -> Part | None:
         title="Admin process",
         unit="openmse-admin.service",
         log="admin.log",
-        command=(sys.executable, "-m", "openmse.api"),
+        command=(sys.executable, "-m", "openmse.api", "--config", str(path)),
     )
 
 
@@ -81,7 +83,22 @@ def ports_of_node(config: NodeConfig) -> tuple[Listening, ...]:
 
 def ports_of_admin(config: NodeConfig) -> tuple[Listening, ...]:
     """What the management API listens on."""
-    return (Listening("TCP", config.node.host, ports.MANAGEMENT, "management.port"),)
+    host, port = admin_address(config)
+    return (Listening("TCP", host, port, "management.port"),)
+
+
+def admin_address(config: NodeConfig, path: Path = MANAGEMENT_PATH) -> tuple[str, int]:
+    """(address, port) of the management API by its own file, which may be absent.
+
+    What is wrong with the file is for the API itself to say; the defaults hold here then.
+    """
+    try:
+        section = tomllib.loads(path.read_text("utf-8"))["management"]
+        host, port = section.get("address", ""), section.get("port", ports.MANAGEMENT)
+    except (OSError, ValueError, LookupError, AttributeError):
+        host, port = "", ports.MANAGEMENT
+    is_usable = isinstance(port, int) and 0 < port < 65536
+    return str(host or config.node.host), port if is_usable else ports.MANAGEMENT
 
 
 def environment(path: Path) -> dict[str, str]:
