@@ -2,10 +2,11 @@
 
 import importlib.metadata
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import click
 
@@ -13,6 +14,7 @@ from openmse import __version__
 from openmse.cli.machine import require_root
 from openmse.errors import MseError
 from openmse.install import apply, plan, running
+from openmse.install.engine.launcher import SYSTEMD_MARK
 from openmse.install.errors import InstallFailed, InstallRefused
 from openmse.install.layout import DATA, Destination, File, Layout, layout, paths_drop_in
 from openmse.install.plan import Change
@@ -125,7 +127,7 @@ def _paths(to: Destination, root: Path) -> tuple[File, ...]:
     outside = elsewhere(config)
     if not outside:
         return ()
-    path = plan.PurePosixPath(to.unit_dir, "openmse.service.d", "paths.conf")
+    path = PurePosixPath(to.unit_dir, "openmse.service.d", "paths.conf")
     return (File(path, paths_drop_in(outside)),)
 
 
@@ -161,8 +163,11 @@ def _show(changes: Sequence[Change]) -> None:
 
 
 def _reload(root: Path) -> None:
-    """Have systemd read the units, where it runs."""
-    if root != Path("/") or not os.path.isdir("/run/systemd/system"):
+    """Have systemd read the units, where it runs; else have /etc/init.d/msed run at boot."""
+    if root != Path("/"):
+        return
+    if not SYSTEMD_MARK.is_dir():
+        _register_init_script()
         return
     command = ["systemctl", "daemon-reload"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
@@ -171,6 +176,14 @@ def _reload(root: Path) -> None:
             f"Everything is in place, but systemd did not read its units: {done.stderr.strip()}",
             "'systemctl daemon-reload' must work before anything is started.",
         )
+
+
+def _register_init_script() -> None:
+    """As sysvinit wants it: present or not, the links follow."""
+    program = shutil.which("update-rc.d")
+    if program is not None:
+        verb = "defaults" if os.path.exists("/etc/init.d/msed") else "remove"
+        subprocess.run([program, "msed", verb], capture_output=True, check=False, timeout=60)
 
 
 def _tell_data(root: Path) -> None:

@@ -4,7 +4,9 @@
 """
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import click
 
@@ -122,7 +124,7 @@ def _table(
 
 
 def _paragraphs(text: str) -> Iterator[str]:
-    """The help as click formats it: paragraphs apart by empty lines, \\b keeps lines as they are."""
+    """The help as click formats it: paragraphs, of which \\b keeps the lines as they are."""
     for number, paragraph in enumerate(re.split(r"\n\s*\n", _dedented(text))):
         if number:
             yield ".PP"
@@ -144,3 +146,18 @@ def _text(text: str) -> str:
     """Plain text as roff: nothing in it is a request or an escape."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-")
     return re.sub(r"^([.'])", r"\\&\1", escaped)
+
+
+def write(folder: Path) -> None:
+    """Make ``folder`` hold exactly the pages."""
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = pages()
+    for path in folder.iterdir():
+        if path.name not in wanted:
+            path.unlink()
+    for name, text in wanted.items():
+        (folder / name).write_text(text)
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))

@@ -1,6 +1,7 @@
 """Whether something of the product runs on this machine, which must not lose its files then."""
 
 import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,9 +16,9 @@ from openmse.node.control.client import ControlClient
 from openmse.witness.config import PathsPart
 
 
-def refuse_while_running() -> None:
+def refuse_while_running(*, node_only: bool = False) -> None:
     """Raise InstallRefused, naming what runs."""
-    found = [*_node(), *_witness(), *_units()]
+    found = _node() if node_only else [*_node(), *_witness(), *_units()]
     if found:
         raise InstallRefused(
             f"This machine still runs {', '.join(dict.fromkeys(found))}; nothing was changed.",
@@ -49,3 +50,17 @@ def _units() -> list[str]:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     states = zip(UNITS, done.stdout.split(), strict=False)
     return [unit for unit, state in states if state not in ("inactive", "failed", "unknown")]
+
+
+def main() -> int:
+    """For the package's scripts: exit 3 with the sentence if a node runs here, else 0."""
+    try:
+        refuse_while_running(node_only=True)
+    except InstallRefused as error:
+        print(f"{error.code}: {error.sentence}\n  What to do: {error.hint}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -97,7 +97,7 @@ def admin_address(config: NodeConfig, path: Path = MANAGEMENT_PATH) -> tuple[str
         host, port = section.get("address", ""), section.get("port", ports.MANAGEMENT)
     except (OSError, ValueError, LookupError, AttributeError):
         host, port = "", ports.MANAGEMENT
-    is_usable = isinstance(port, int) and 0 < port < 65536
+    is_usable = type(port) is int and 0 < port < 65536
     return str(host or config.node.host), port if is_usable else ports.MANAGEMENT
 
 
