@@ -116,8 +116,8 @@ def _give_to_user(config: WitnessConfig) -> None:
         return  # run by hand, as whoever runs it
     if os.geteuid() != 0:
         return
-    for path in (state, config.groups_dir, config.password_file):
-        os.chown(path, owner.pw_uid, owner.pw_gid)
+    for path in (state, *state.rglob("*")):
+        os.chown(path, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
 
 
 def _shown_address(config: WitnessConfig) -> str:

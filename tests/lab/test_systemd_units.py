@@ -1,0 +1,86 @@
+"""The units under a real systemd, with their sandbox: what dies, what is adopted, what is told."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from systemd_machine import SYSTEMD, SystemdMachine
+
+from openmse.lab import provision
+from openmse.lab.laboratory import Laboratory
+from openmse.lab.topology import Topology
+from openmse.lab.workload import wait_for
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.slow,
+    pytest.mark.timeout(240),
+    pytest.mark.skipif(not SYSTEMD.exists(), reason="needs systemd (Debian package systemd)"),
+]
+
+CAPABILITIES = 0x8870EB
+"""CHOWN DAC_OVERRIDE FOWNER KILL SETGID SETUID NET_ADMIN NET_RAW IPC_LOCK SYS_PTRACE SYS_NICE."""
+
+
+@pytest.fixture
+def machine(lab: Laboratory) -> Iterator[SystemdMachine]:
+    """mse1 as an unpaired primary, under systemd."""
+    config = provision.node_config(lab.machines["mse1"], Topology.PAIR_NO_WITNESS, 2.0)
+    done = lab.exec("mse1", ["mkdir", "-p", "/etc/openmse"])
+    assert not done.returncode
+    script = "cat > /etc/openmse/openmse.toml"
+    assert not lab.exec("mse1", ["sh", "-c", script], input_text=config).returncode
+    found = SystemdMachine(lab, "mse1")
+    yield found
+    found.off()
+    leave = "rm -rf /var/lib/openmse /run/openmse /etc/openmse /etc/systemd /run/systemd"
+    lab.exec("mse1", ["sh", "-c", leave])
+
+
+def _facts(pid: int | None) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+def test_the_node_under_systemd(lab: Laboratory, machine: SystemdMachine) -> None:
+    started = machine.msed("start")
+    assert started.returncode == 0, started
+    assert started.stdout.endswith("Framework and services successfully started\n")
+    before = lab.pids("mse1")
+    for name in ("guard", "health-monitor"):
+        facts = _facts(before[name])
+        assert int(facts["CapEff"], 16) == CAPABILITIES, name
+        assert (facts["NoNewPrivs"], facts["Seccomp"]) == ("1", "2"), name
+    assert int(_facts(before["postgres"])["CapEff"], 16) == 0
+
+    assert before["guard"] is not None
+    os.kill(before["guard"], signal.SIGKILL)
+    assert wait_for(lambda: lab.pids("mse1")["guard"] not in (None, before["guard"]), 10)
+    assert wait_for(lambda: machine.msed("status").returncode == 0, 20)
+    now = lab.pids("mse1")
+    assert now["health-monitor"] == before["health-monitor"], "KillMode=process"
+    assert now["postgres"] == before["postgres"]
+
+    reloaded = machine.run("systemctl", "reload", "openmse")
+    assert reloaded.returncode == 0, reloaded
+    after = lab.pids("mse1")
+    assert after["health-monitor"] not in (None, now["health-monitor"])
+    assert after["postgres"] == before["postgres"], "adopted, not started anew"
+    assert wait_for(lambda: machine.msed("status").returncode == 0, 20)
+
+    stopped = machine.run("systemctl", "stop", "openmse")
+    assert stopped.returncode == 0, stopped
+    assert set(lab.pids("mse1").values()) == {None}
+    assert machine.show("openmse.service", "Result") == "success"
+    events = machine.run("mse", "ha", "events").stdout
+    assert "root asked: StopNode" in events, "the unit told the node first"
+    assert machine.msed("status").returncode == 4
+
+    assert machine.msed("start").returncode == 0
+    ended = machine.msed("stop")
+    assert ended.stdout.endswith(
+        "Database successfully stopped\nHealth Monitor successfully stopped\n"
+    )
+    assert machine.show("openmse.service", "ActiveState") == "inactive"
