@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from openmse.errors import MseError
+from openmse.ha.names import State
 from openmse.install.engine import listening, parts, readiness
 from openmse.install.engine.look import Engine, View, admin_answers, ask, look, monitor_of
 from openmse.install.engine.parts import Part
 from openmse.install.engine.readiness import Stage
+from openmse.install.engine.stop import STOPPED_WITHIN_S
 from openmse.install.errors import NotPrepared, PortTaken, StartFailed
 from openmse.node.config import NodeConfig, Role
 from openmse.node.control.snapshot import Snapshot
@@ -49,7 +51,7 @@ def check_prepared(config: NodeConfig) -> None:
 def start(engine: Engine, ready_within_s: float = READY_WITHIN_S) -> View:
     """Start what does not run; returns once the node serves, or stands by. Raises MseError."""
     check_prepared(engine.config)
-    before = look(engine)
+    before = _after_a_stop(engine, look(engine))
     wants_monitor = not before.monitor or not before.guard
     wants_admin = engine.admin is not None and not before.admin
     is_settled = before.snapshot is not None and readiness.is_settled(before.snapshot)
@@ -68,6 +70,23 @@ def start(engine: Engine, ready_within_s: float = READY_WITHIN_S) -> View:
     if not is_settled:
         _await_services(engine, ready_within_s)
     return look(engine)
+
+
+def _after_a_stop(engine: Engine, before: View) -> View:
+    """A node that is being stopped runs no more, although it still answers: wait for its end."""
+    if before.snapshot is None or before.snapshot.state != State.GRACEFUL_SHUTDOWN:
+        return before
+    engine.note("Waiting: the node is being stopped")
+    deadline = time.monotonic() + STOPPED_WITHIN_S
+    while before.monitor or before.guard:
+        if time.monotonic() > deadline:
+            raise StartFailed(
+                f"The node that is being stopped has not ended within {STOPPED_WITHIN_S:.0f} s.",
+                "'mse ha status' shows what it waits for.",
+            )
+        time.sleep(LOOK_AGAIN_S)
+        before = look(engine)
+    return before
 
 
 # -- the health monitor ----------------------------------------------------------------------
