@@ -1,5 +1,6 @@
 """``msed`` on a bare machine without systemd: started, looked at, killed halfway, stopped."""
 
+import importlib.util
 import os
 import re
 import signal
@@ -18,22 +19,28 @@ pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(240)]
 
 CONFIG = "/etc/openmse/openmse.toml"
 LOG = "/var/log/openmse/health-monitor.log"
-STARTED = """\
+HAS_ADMIN = importlib.util.find_spec("openmse.api") is not None
+"""Whether this version brings the management API; without it there is no line of it."""
+ADMIN_STARTED = "Starting Admin process...\nStarted Admin process.\n" if HAS_ADMIN else ""
+ADMIN_STOPPED = "Stopping Admin process...\nStopped Admin process.\n" if HAS_ADMIN else ""
+STARTED = f"""\
 Starting MSE Platform
 
 Starting Health Monitor, Waiting to check the status.
 Starting Health Monitor, Waiting to check the status.
 Health Monitor successfully started
+{ADMIN_STARTED}\
 Starting database .....
 Database started successfully. Starting framework and services .....
 Framework and services successfully started
 """
-STOPPED = """\
+STOPPED = f"""\
 Stopping MSE Platform
 
 Shutting down framework and services .....
 Framework and services successfully stopped. Shutting down database .....
 Database successfully stopped
+{ADMIN_STOPPED}\
 Health Monitor successfully stopped
 """
 
@@ -85,14 +92,19 @@ def _kill(pid: int | None) -> None:
 
 def test_a_node_is_started_looked_at_and_stopped(node: Node) -> None:
     down = node.msed("status")
-    assert (down.returncode, down.stdout) == (4, "Health Monitor is not running\n")
+    assert (down.returncode, down.stdout) == (
+        4,
+        "Health Monitor is not running\n" + ("Admin process is not running\n" if HAS_ADMIN else ""),
+    )
 
     started = node.msed("start")
     assert (started.returncode, started.stdout, started.stderr) == (0, STARTED, "")
     up = node.msed("status")
     assert up.returncode == 0, up
     assert re.sub(r"pid \d+", "pid N", up.stdout) == (
-        "Health Monitor is running (pid N)\nDatabase is up\nMSE services are up\n"
+        "Health Monitor is running (pid N)\n"
+        + ("Admin process is running (pid N)\n" if HAS_ADMIN else "")
+        + "Database is up\nMSE services are up\n"
         "State: PRIMARY_ALONE\n"
     )
     again = node.msed("start")
