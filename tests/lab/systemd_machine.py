@@ -9,6 +9,8 @@ from openmse.install.layout import UNITS, Destination, filled, packaged
 from openmse.lab import procs
 from openmse.lab.core import ENVIRONMENT
 from openmse.lab.laboratory import Laboratory
+from openmse.lab.programs import COMPONENTS, find
+from openmse.lab.workload import wait_for
 
 SYSTEMD = Path("/lib/systemd/systemd")
 _BOOT = """\
@@ -60,7 +62,11 @@ class SystemdMachine:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        self.pid = self._wait_up()
+        try:
+            self.pid = self._wait_up()
+        except BaseException:
+            self.off()
+            raise
 
     def write(self, path: str, text: str) -> None:
         """Write a file of the machine."""
@@ -84,14 +90,26 @@ class SystemdMachine:
         """Run ``msed``."""
         return self.run("/opt/openmse/venv/bin/python3", "-m", "openmse.cli.msed", *arguments)
 
+    def pids(self) -> dict[str, int | None]:
+        """The host's pid of each component below this systemd; None: does not run."""
+        namespace = procs.namespace_of(self.pid, "pid")
+        running = procs.pids_in("pid", [namespace] if namespace else [])
+        return {component: find(component, running) for component in COMPONENTS}
+
     def show(self, unit: str, what: str) -> str:
         """One property of a unit."""
         return self.run("systemctl", "show", "-p", what, "--value", unit).stdout.strip()
 
     def off(self) -> None:
-        """End it, however far it got."""
+        """End it, however far it got, and remove what it made of its control group."""
         self._process.kill()
         self._process.wait()
+        group = Path("/sys/fs/cgroup/unified", self.lab.places.control_group(self.name))
+        group = group if group.exists() else Path("/sys/fs/cgroup", group.name)
+        assert wait_for(lambda: not _members_below(group), 20), "processes of it outlived it"
+        for path in sorted(group.rglob("*"), reverse=True):
+            if path.is_dir():
+                path.rmdir()
 
     def wait_off(self, timeout_s: float) -> None:
         """Until it has shut down by itself."""
@@ -117,20 +135,24 @@ class SystemdMachine:
         deadline = time.monotonic() + _UP_WITHIN_S
         while time.monotonic() < deadline:
             assert self._process.poll() is None, "systemd ended right away"
-            found = [p for p in self.lab.processes(self.name) if _is_systemd(p)]
-            if found:
-                self.pid = found[0]
+            self.pid = self._find()
+            if self.pid:
                 told = self.run("systemctl", "is-system-running").stdout.strip()
                 if told in ("running", "degraded"):
                     return self.pid
             time.sleep(0.1)
         raise AssertionError("systemd does not come up in this machine")
 
+    def _find(self) -> int:
+        """The host's pid of this systemd: the child of the one 'unshare' in the machine."""
+        above = {p for p in self.lab.processes(self.name) if procs.command_of(p) == "unshare"}
+        for name in os.listdir("/proc"):
+            if name.isdigit() and procs.parent_of(int(name)) in above:
+                return int(name) if procs.command_of(int(name)) == "systemd" else 0
+        return 0
 
-def _is_systemd(pid: int) -> bool:
-    try:
-        return procs.command_of(pid) == "systemd" and os.readlink(f"/proc/{pid}/exe").endswith(
-            "systemd/systemd"
-        )
-    except OSError:
-        return False
+
+def _members_below(group: Path) -> list[str]:
+    return [
+        pid for path in group.glob("*/**/cgroup.procs") for pid in path.read_text().splitlines()
+    ]

@@ -44,11 +44,11 @@ def _facts(pid: int | None) -> dict[str, str]:
     return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
 
-def test_the_node_under_systemd(lab: Laboratory, machine: SystemdMachine) -> None:
+def test_the_node_under_systemd(machine: SystemdMachine) -> None:
     started = machine.msed("start")
     assert started.returncode == 0, started
     assert started.stdout.endswith("Framework and services successfully started\n")
-    before = lab.pids("mse1")
+    before = machine.pids()
     for name in ("guard", "health-monitor"):
         facts = _facts(before[name])
         assert int(facts["CapEff"], 16) == CAPABILITIES, name
@@ -57,22 +57,22 @@ def test_the_node_under_systemd(lab: Laboratory, machine: SystemdMachine) -> Non
 
     assert before["guard"] is not None
     os.kill(before["guard"], signal.SIGKILL)
-    assert wait_for(lambda: lab.pids("mse1")["guard"] not in (None, before["guard"]), 10)
+    assert wait_for(lambda: machine.pids()["guard"] not in (None, before["guard"]), 10)
     assert wait_for(lambda: machine.msed("status").returncode == 0, 20)
-    now = lab.pids("mse1")
+    now = machine.pids()
     assert now["health-monitor"] == before["health-monitor"], "KillMode=process"
     assert now["postgres"] == before["postgres"]
 
     reloaded = machine.run("systemctl", "reload", "openmse")
     assert reloaded.returncode == 0, reloaded
-    after = lab.pids("mse1")
+    after = machine.pids()
     assert after["health-monitor"] not in (None, now["health-monitor"])
     assert after["postgres"] == before["postgres"], "adopted, not started anew"
     assert wait_for(lambda: machine.msed("status").returncode == 0, 20)
 
     stopped = machine.run("systemctl", "stop", "openmse")
     assert stopped.returncode == 0, stopped
-    assert set(lab.pids("mse1").values()) == {None}
+    assert set(machine.pids().values()) == {None}
     assert machine.show("openmse.service", "Result") == "success"
     events = machine.run("mse", "ha", "events").stdout
     assert "root asked: StopNode" in events, "the unit told the node first"
