@@ -32,9 +32,9 @@ Stopping MSE Platform
 
 Handing over to mse2 .....
 Shutting down framework and services .....
-mse2 has taken over.
 Framework and services successfully stopped. Shutting down database .....
 Database successfully stopped
+mse2 has taken over.
 Health Monitor successfully stopped
 """
 

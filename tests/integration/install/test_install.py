@@ -62,7 +62,7 @@ def test_it_is_all_there_and_once_is_enough(machine: Path) -> None:
     assert [f"would {line}" for line in told] == dry.stdout.splitlines(), "dry run told the truth"
     for name in UNITS:
         text = (machine / "etc/systemd/system" / name).read_text()
-        assert f"ExecStart={sys.executable} -m openmse." in text
+        assert f"ExecStart={Path(sys.executable).parent}/python" in text
     passwd = (machine / "etc/passwd").read_text()
     assert "openmse:" in passwd
     assert "openmse-witness:" in passwd

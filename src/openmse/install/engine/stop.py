@@ -70,17 +70,17 @@ class _Steps:
     """Says each line of a stop once."""
 
     def __init__(self, engine: Engine, before: Snapshot, *, is_handover: bool) -> None:
-        self._say = engine.say
+        self._say, self._note = engine.say, engine.note
         self._wants_handover = is_handover
         self._before = before
         self._has_database = before.database.process != DbProcess.DOWN
         if is_handover:
-            self._begin_handover(engine)
+            self._begin_handover()
         if self._has_database:
             self._say("Shutting down framework and services .....")
         self._is_serving = self._has_database
 
-    def _begin_handover(self, engine: Engine) -> None:
+    def _begin_handover(self) -> None:
         peer, why_not = self._before.peer, self._before.why_not.switchover
         is_owner = self._before.role == "primary"
         if is_owner and peer is not None and not why_not:
@@ -88,21 +88,27 @@ class _Steps:
             return
         self._wants_handover = False
         if is_owner:
-            engine.note(f"There is no handover: {why_not or 'this node is not paired.'}")
+            self._note(f"There is no handover: {why_not or 'this node is not paired.'}")
 
     def follow(self, s: Snapshot | None) -> None:
         """Say what has become true; None: the health monitor has gone, and all of it with it."""
-        if self._wants_handover:
-            owner = s.register.owner if s is not None and s.register is not None else ""
-            if owner and owner != self._before.node:
-                self._say(f"{owner} has taken over.")
-                self._wants_handover = False
         if self._is_serving and (s is None or not _serves(s)):
             self._say("Framework and services successfully stopped. Shutting down database .....")
             self._is_serving = False
         if self._has_database and (s is None or s.database.process == DbProcess.DOWN):
             self._say("Database successfully stopped")
             self._has_database = False
+        if self._wants_handover:
+            self._follow_handover(s)
+
+    def _follow_handover(self, s: Snapshot | None) -> None:
+        if s is None:
+            self._note("Whether the other node serves: 'mse ha status' there.")
+            return
+        owner = s.register.owner if s.register is not None else ""
+        if owner and owner != self._before.node:
+            self._say(f"{owner} has taken over.")
+            self._wants_handover = False
 
 
 def _serves(s: Snapshot) -> bool:
