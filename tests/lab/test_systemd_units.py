@@ -1,9 +1,11 @@
 """The units under a real systemd, with their sandbox: what dies, what is adopted, what is told."""
 
+import json
 import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from systemd_machine import SYSTEMD, SystemdMachine
@@ -20,6 +22,7 @@ pytestmark = [
     pytest.mark.skipif(not SYSTEMD.exists(), reason="needs systemd (Debian package systemd)"),
 ]
 
+PASSWORD = "a word for two machines\n"
 CAPABILITIES = 0x8870EB
 """CHOWN DAC_OVERRIDE FOWNER KILL SETGID SETUID NET_ADMIN NET_RAW IPC_LOCK SYS_PTRACE SYS_NICE."""
 
@@ -83,3 +86,49 @@ def test_the_node_under_systemd(machine: SystemdMachine) -> None:
     assert "Database successfully stopped\n" in ended.stdout, ended
     assert ended.stdout.endswith("Health Monitor successfully stopped\n")
     assert machine.show("openmse.service", "ActiveState") == "inactive"
+
+
+class Peer:
+    """mse2, a secondary without systemd."""
+
+    def __init__(self, lab: Laboratory) -> None:
+        self.lab = lab
+        config = provision.node_config(lab.machines["mse2"], Topology.PAIR_NO_WITNESS, 2.0)
+        self.run("sh", "-c", "mkdir -p /etc/openmse; cat > /etc/openmse/openmse.toml", text=config)
+        self.run("mse", "node", "init", "--pairing-password-file", "-", text=PASSWORD)
+        self.msed("start")
+
+    def run(self, *argv: str, text: str | None = None) -> str:
+        done = self.lab.exec("mse2", argv, input_text=text)
+        assert done.returncode == 0, (argv, done.stdout, done.stderr)
+        return done.stdout
+
+    def msed(self, verb: str) -> str:
+        return self.run("/opt/openmse/venv/bin/python3", "-m", "openmse.cli.msed", verb)
+
+    def status(self) -> dict[str, Any]:
+        """Empty while its health monitor changes to the life of a group."""
+        done = self.lab.exec("mse2", ["mse", "ha", "status", "--json"])
+        found: dict[str, Any] = json.loads(done.stdout) if done.returncode == 0 else {}
+        return found
+
+
+def test_a_reboot_hands_over_first(lab: Laboratory, machine: SystemdMachine) -> None:
+    assert machine.msed("start").returncode == 0
+    peer = Peer(lab)
+    try:
+        machine.write("/etc/openmse/password", PASSWORD)
+        pair = ["mse", "ha", "pair", "--peer", lab.machines["mse2"].address, "--no-witness"]
+        paired = machine.run(*pair, "--password-file", "/etc/openmse/password")
+        assert paired.returncode == 0, paired
+        assert wait_for(lambda: peer.status().get("sync") == "sync", 60), peer.status()
+        assert peer.status()["role"] == "standby"
+
+        assert machine.run("systemctl", "--no-block", "reboot").returncode == 0
+        machine.wait_off(120)
+        after = peer.status()
+        assert (after["role"], after["admits_clients"]) == ("primary", True), after
+        events = lab.exec("mse1", ["mse", "ha", "events"]).stdout
+        assert "StopNode" in events
+    finally:
+        peer.msed("stop")

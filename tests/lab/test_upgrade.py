@@ -141,7 +141,9 @@ def test_one_machine_at_a_time_and_nothing_is_lost(site: Site) -> None:
     assert site.versions() == (OLDEST_VERSION, WIRE_VERSION), "they understand each other"
     site.sql("insert into t values (3)")
 
-    assert site.msed("mse1", "stop", "--handover") == HANDED_OVER  # 2. the owner
+    told = site.msed("mse1", "stop", "--handover")  # 2. the owner
+    # Its last sight of the register may be from just before mse2 was chosen.
+    assert told in (HANDED_OVER, HANDED_OVER.replace("mse2 has taken over.\n", ""))
     site.sql("insert into t values (4)")
     site.msed("mse1", "start")
     site.wait_in_sync()
