@@ -1,5 +1,6 @@
 """A real systemd inside a laboratory machine: PID 1 of a PID namespace below the machine's own."""
 
+import contextlib
 import os
 import subprocess
 import time
@@ -106,10 +107,7 @@ class SystemdMachine:
         self._process.wait()
         group = Path("/sys/fs/cgroup/unified", self.lab.places.control_group(self.name))
         group = group if group.exists() else Path("/sys/fs/cgroup", group.name)
-        assert wait_for(lambda: not _members_below(group), 20), "processes of it outlived it"
-        for path in sorted(group.rglob("*"), reverse=True):
-            if path.is_dir():
-                path.rmdir()
+        assert wait_for(lambda: _has_removed_below(group), 20), "processes of it outlived it"
 
     def wait_off(self, timeout_s: float) -> None:
         """Until it has shut down by itself."""
@@ -152,7 +150,9 @@ class SystemdMachine:
         return 0
 
 
-def _members_below(group: Path) -> list[str]:
-    return [
-        pid for path in group.glob("*/**/cgroup.procs") for pid in path.read_text().splitlines()
-    ]
+def _has_removed_below(group: Path) -> bool:
+    """Remove the groups below one as far as they are empty; whether none is left."""
+    for path in sorted((p for p in group.rglob("*") if p.is_dir()), reverse=True):
+        with contextlib.suppress(OSError):  # its last processes are about to go
+            path.rmdir()
+    return not any(path.is_dir() for path in group.iterdir())
