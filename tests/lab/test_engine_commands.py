@@ -178,6 +178,9 @@ def test_what_keeps_it_from_starting_is_named_and_nothing_is_left(node: Node) ->
     assert "TCP port 5432 (database.port) by python3 (pid " in taken.stderr
     assert set(node.pids().values()) == {None}
 
+
+def test_a_start_that_fails_halfway_says_where_and_undoes_nothing_that_serves(node: Node) -> None:
+    text = node.lab.exec("mse1", ["cat", CONFIG]).stdout
     node.write(CONFIG, text.replace('interface = "eth0"', 'interface = "eth7"'))
     halfway = node.msed("start", "--wait", "4")
     assert halfway.returncode == 1, halfway

@@ -13,6 +13,11 @@ import click
 from openmse import __version__
 from openmse.install.completion import commands
 
+OTHER_NAMES: Mapping[str, str] = {
+    "getserverinfo.1": "mse-server-info.1",
+    "gethainfo.1": "mse-ha-info.1",
+}
+"""Names under which a page is looked for too."""
 SECTIONS: Mapping[str, str] = {"mse": "1", "msed": "8"}
 _EXIT_CODES = (
     ("0", "Done."),
@@ -35,6 +40,9 @@ def pages() -> dict[str, str]:
     for name, command in commands().items():
         for path, each in _tree(name, command):
             found[f"{'-'.join(path)}.{SECTIONS[name]}"] = page(path, each)
+    for other, name in OTHER_NAMES.items():
+        assert name in found, name
+        found[other] = f".so man{name.rpartition('.')[2]}/{name}\n"
     return found
 
 
