@@ -182,11 +182,11 @@ def test_what_keeps_it_from_starting_is_named_and_nothing_is_left(node: Node) ->
 def test_a_start_that_fails_halfway_says_where_and_undoes_nothing_that_serves(node: Node) -> None:
     text = node.lab.exec("mse1", ["cat", CONFIG]).stdout
     node.write(CONFIG, text.replace('interface = "eth0"', 'interface = "eth7"'))
-    halfway = node.msed("start", "--wait", "4")
+    halfway = node.msed("start", "--wait", "2")
     assert halfway.returncode == 1, halfway
     assert halfway.stdout.endswith("Starting framework and services .....\n")
     assert (
-        "Framework and services did not come up within 4 s: this machine has no interface eth7"
+        "Framework and services did not come up within 2 s: this machine has no interface eth7"
         in (halfway.stderr)
     )
     assert node.pids()["postgres"], "what runs is left as it is"

@@ -132,3 +132,26 @@ def test_a_reboot_hands_over_first(lab: Laboratory, machine: SystemdMachine) -> 
         assert "StopNode" in events
     finally:
         peer.msed("stop")
+
+
+def test_the_witness_runs_as_a_user_without_rights(machine: SystemdMachine) -> None:
+    accounts = machine.run("mse", "install", "--accounts-only")
+    assert "add the system user openmse-witness" in accounts.stdout, accounts
+    machine.write("/etc/openmse/password", PASSWORD)
+    prepared = machine.run("mse", "witness", "init", "--password-file", "/etc/openmse/password")
+    assert prepared.returncode == 0, prepared
+    started = machine.run("systemctl", "start", "openmse-witness")
+    assert started.returncode == 0, started
+
+    def groups() -> str:
+        return machine.run("mse", "witness", "groups").stdout
+
+    assert wait_for(lambda: groups() == "Witness witness keeps no group.\n", 20), groups()
+    facts = _facts(machine.pids()["witness"])
+    assert facts["Uid"].split()[0] not in ("0", "990")
+    assert int(facts["CapEff"], 16) == int(facts["CapBnd"], 16) == 0
+    forgot = machine.run("mse", "witness", "forget", "--yes", "no-such-group")
+    assert "no-such-group" in forgot.stderr, "root may change it, across its user namespace"
+    assert "may not" not in forgot.stderr
+    assert machine.run("systemctl", "stop", "openmse-witness").returncode == 0
+    assert machine.show("openmse-witness.service", "Result") == "success"
