@@ -8,8 +8,7 @@ SEEDS ?= 2000
 RUNS ?= 300
 SEED ?= 1
 
-.PHONY: help setup assets demo test test-quick test-browser screenshots check bench explore simulate campaign clean
-.PHONY: help setup demo test test-quick check bench explore simulate campaign man deb install uninstall clean
+.PHONY: help setup assets demo test test-quick test-browser screenshots check bench explore simulate campaign man deb install uninstall clean
 
 help:
 	@echo "make demo      build a pair in a laboratory, kill machines under load, show that nothing was lost"

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from systemd_machine import SYSTEMD, SystemdMachine
 
+from openmse import ports
 from openmse.lab import provision
 from openmse.lab.laboratory import Laboratory
 from openmse.lab.topology import Topology
@@ -155,3 +156,22 @@ def test_the_witness_runs_as_a_user_without_rights(machine: SystemdMachine) -> N
     assert "may not" not in forgot.stderr
     assert machine.run("systemctl", "stop", "openmse-witness").returncode == 0
     assert machine.show("openmse-witness.service", "Result") == "success"
+
+
+def test_the_console_runs_as_a_user_without_rights(machine: SystemdMachine) -> None:
+    assert machine.run("mse", "install", "--accounts-only").returncode == 0
+    started = machine.run("systemctl", "start", "openmse-console")
+    assert started.returncode == 0, started
+    hello = "import ssl, urllib.request as u; c = ssl._create_unverified_context(); "
+    hello += f"print(u.urlopen('https://127.0.0.1:{ports.CONSOLE}/', context=c).status)"
+
+    def answers() -> bool:
+        return machine.run("python3", "-c", hello).stdout == "200\n"
+
+    journal = ("journalctl", "-u", "openmse-console", "-n", "30", "--no-pager")
+    assert wait_for(answers, 30, 0.5), machine.run(*journal).stdout
+    main = machine.show("openmse-console.service", "MainPID")
+    facts = machine.run("cat", f"/proc/{main}/status").stdout
+    assert "CapBnd:\t0000000000000000\n" in facts
+    assert machine.run("systemctl", "stop", "openmse-console").returncode == 0
+    assert machine.show("openmse-console.service", "Result") == "success"
