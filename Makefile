@@ -8,7 +8,7 @@ SEEDS ?= 2000
 RUNS ?= 300
 SEED ?= 1
 
-.PHONY: help setup assets demo test test-quick test-browser screenshots check bench explore simulate campaign clean
+.PHONY: help setup assets demo test test-quick test-browser screenshots check bench explore simulate campaign man deb install uninstall clean
 
 help:
 	@echo "make demo      build a pair in a laboratory, kill machines under load, show that nothing was lost"
@@ -17,6 +17,9 @@ help:
 	@echo "make screenshots   pictures of every page of the console, for the documents"
 	@echo "make check     format, lint, types, imports"
 	@echo "make bench     the table of figures; appends and resumes (docs/lab.md)"
+	@echo "make install   install the service on this machine from this folder (as root; docs/install.md)"
+	@echo "make deb       dist/openmse_*.deb, a Debian package that needs nothing else from the network"
+	@echo "make man       docs/man: the manual pages, from the commands' help"
 	@echo "make explore   exhaust the protocol's states at small bounds"
 	@echo "make simulate  SEEDS=n seeded simulations with virtual time"
 	@echo "make campaign  RUNS=n SEED=s random real faults under load"
@@ -63,6 +66,18 @@ simulate: setup
 
 campaign: setup
 	@$(BIN)/mse lab campaign --runs $(RUNS) --seed $(SEED) --json bench/campaign.jsonl
+
+man: setup
+	@$(BIN)/python -m openmse.install.manual docs/man
+
+deb: setup
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" tools/deb
+
+install:
+	@PYTHON="$(PYTHON)" tools/install
+
+uninstall:
+	@/opt/openmse/bin/mse uninstall
 
 clean:
 	rm -rf build dist *.egg-info src/*.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -29,6 +29,9 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
         "license": ("openmse.cli.license:license", "Licences: what is granted, install, issue."),
         "server-info": ("openmse.cli.info:getserverinfo", "What getserverinfo shows."),
         "ha-info": ("openmse.cli.info:gethainfo", "What gethainfo shows."),
+        "engine": ("openmse.cli.engine:engine", "Start, stop and look at what runs here."),
+        "install": ("openmse.cli.install:install", "Install the service on this machine."),
+        "uninstall": ("openmse.cli.install:uninstall", "Remove the service; its data stays."),
         "lab": ("openmse.cli.lab:lab", "A laboratory of machines on this computer."),
     },
 )
@@ -50,8 +53,13 @@ def root(ctx: click.Context, config_path: str) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command and leave with its exit code."""
+    run_command(root, "mse", arguments)
+
+
+def run_command(command: click.Command, name: str, arguments: list[str] | None = None) -> None:
+    """Run a tree of commands under ``name``; errors as people read them, and the exit codes."""
     try:
-        code = root.main(arguments, prog_name="mse", standalone_mode=False)
+        code = command.main(arguments, prog_name=name, standalone_mode=False)
     except click.exceptions.Abort as error:
         _stopped(error)
     except click.ClickException as error:

@@ -1,6 +1,7 @@
 """``mse witness``: run the third vote, prepare it, and see what it keeps."""
 
 import os
+import pwd
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import click
 from openmse.cli.machine import json_option, print_json
 from openmse.cli.passwords import password
 from openmse.errors import CommandRefused, ConfigError, DaemonDownError, StateError
+from openmse.install.layout import WITNESS_USER
 from openmse.node.control.client import ControlClient
 from openmse.pki.files import PUBLIC, write_file
 from openmse.witness import config as settings
@@ -64,6 +66,7 @@ def init(path: Path, name: str, address: str, password_file: str, force: bool) -
 
     _make_state(config, path)
     PairingStore(config.password_file).set_password(secret)
+    _give_to_user(config)
     click.echo(
         f"Witness '{config.witness.name}' is prepared. Start it ('mse witness run'), then enrol a "
         f"group from its primary: 'mse ha pair --witness {_shown_address(config)}' or 'mse ha "
@@ -102,6 +105,19 @@ def _make_state(config: WitnessConfig, path: Path) -> None:
         ) from error
     if not path.exists():
         write_file(path, settings.as_toml(config).encode(), mode=PUBLIC)
+
+
+def _give_to_user(config: WitnessConfig) -> None:
+    """Where the service was installed, the witness runs as a user of its own: so are its files."""
+    state = Path(config.paths.state_dir)
+    try:
+        owner = pwd.getpwnam(WITNESS_USER)
+    except KeyError:
+        return  # run by hand, as whoever runs it
+    if os.geteuid() != 0:
+        return
+    for path in (state, *state.rglob("*")):
+        os.chown(path, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
 
 
 def _shown_address(config: WitnessConfig) -> str:

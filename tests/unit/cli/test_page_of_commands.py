@@ -25,6 +25,8 @@ def commands(command: click.Command, path: str) -> Iterator[str]:
             continue
         found = command.get_command(context, name)
         assert found is not None, below
+        if found.hidden:
+            continue  # for units and packages, not for people
         yield from commands(found, below)
 
 

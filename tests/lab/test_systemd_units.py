@@ -1,0 +1,177 @@
+"""The units under a real systemd, with their sandbox: what dies, what is adopted, what is told."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from systemd_machine import SYSTEMD, SystemdMachine
+
+from openmse import ports
+from openmse.lab import provision
+from openmse.lab.laboratory import Laboratory
+from openmse.lab.topology import Topology
+from openmse.lab.workload import wait_for
+
+pytestmark = [
+    pytest.mark.root,
+    pytest.mark.slow,
+    pytest.mark.timeout(240),
+    pytest.mark.skipif(not SYSTEMD.exists(), reason="needs systemd (Debian package systemd)"),
+]
+
+PASSWORD = "a word for two machines\n"
+CAPABILITIES = 0x8870EB
+"""CHOWN DAC_OVERRIDE FOWNER KILL SETGID SETUID NET_ADMIN NET_RAW IPC_LOCK SYS_PTRACE SYS_NICE."""
+
+
+@pytest.fixture
+def machine(lab: Laboratory) -> Iterator[SystemdMachine]:
+    """mse1 as an unpaired primary, under systemd."""
+    config = provision.node_config(lab.machines["mse1"], Topology.PAIR_NO_WITNESS, 2.0)
+    done = lab.exec("mse1", ["mkdir", "-p", "/etc/openmse"])
+    assert not done.returncode
+    script = "cat > /etc/openmse/openmse.toml"
+    assert not lab.exec("mse1", ["sh", "-c", script], input_text=config).returncode
+    found = SystemdMachine(lab, "mse1")
+    yield found
+    found.off()
+    leave = "rm -rf /var/lib/openmse /run/openmse /etc/openmse /etc/systemd /run/systemd"
+    lab.exec("mse1", ["sh", "-c", leave])
+
+
+def _facts(pid: int | None) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+def test_the_node_under_systemd(machine: SystemdMachine) -> None:
+    started = machine.msed("start")
+    assert started.returncode == 0, started
+    assert started.stdout.endswith("Framework and services successfully started\n")
+    before = machine.pids()
+    for name in ("guard", "health-monitor"):
+        facts = _facts(before[name])
+        assert int(facts["CapEff"], 16) == CAPABILITIES, name
+        assert (facts["NoNewPrivs"], facts["Seccomp"]) == ("1", "2"), name
+    assert int(_facts(before["postgres"])["CapEff"], 16) == 0
+
+    assert before["guard"] is not None
+    os.kill(before["guard"], signal.SIGKILL)
+    assert wait_for(lambda: machine.pids()["guard"] not in (None, before["guard"]), 10)
+    assert wait_for(lambda: machine.msed("status").returncode == 0, 20)
+    now = machine.pids()
+    assert now["health-monitor"] == before["health-monitor"], "KillMode=process"
+    assert now["postgres"] == before["postgres"]
+
+    reloaded = machine.run("systemctl", "reload", "openmse")
+    assert reloaded.returncode == 0, reloaded
+    after = machine.pids()
+    assert after["health-monitor"] not in (None, now["health-monitor"])
+    assert after["postgres"] == before["postgres"], "adopted, not started anew"
+    assert wait_for(lambda: machine.msed("status").returncode == 0, 20)
+
+    stopped = machine.run("systemctl", "stop", "openmse")
+    assert stopped.returncode == 0, stopped
+    assert set(machine.pids().values()) == {None}
+    assert machine.show("openmse.service", "Result") == "success"
+    events = machine.run("mse", "ha", "events").stdout
+    assert "root asked: StopNode" in events, "the unit told the node first"
+    assert machine.msed("status").returncode == 4
+
+    assert machine.msed("start").returncode == 0
+    ended = machine.msed("stop")
+    assert "Database successfully stopped\n" in ended.stdout, ended
+    assert ended.stdout.endswith("Health Monitor successfully stopped\n")
+    assert machine.show("openmse.service", "ActiveState") == "inactive"
+
+
+class Peer:
+    """mse2, a secondary without systemd."""
+
+    def __init__(self, lab: Laboratory) -> None:
+        self.lab = lab
+        config = provision.node_config(lab.machines["mse2"], Topology.PAIR_NO_WITNESS, 2.0)
+        self.run("sh", "-c", "mkdir -p /etc/openmse; cat > /etc/openmse/openmse.toml", text=config)
+        self.run("mse", "node", "init", "--pairing-password-file", "-", text=PASSWORD)
+        self.msed("start")
+
+    def run(self, *argv: str, text: str | None = None) -> str:
+        done = self.lab.exec("mse2", argv, input_text=text)
+        assert done.returncode == 0, (argv, done.stdout, done.stderr)
+        return done.stdout
+
+    def msed(self, verb: str) -> str:
+        return self.run("/opt/openmse/venv/bin/python3", "-m", "openmse.cli.msed", verb)
+
+    def status(self) -> dict[str, Any]:
+        """Empty while its health monitor changes to the life of a group."""
+        done = self.lab.exec("mse2", ["mse", "ha", "status", "--json"])
+        found: dict[str, Any] = json.loads(done.stdout) if done.returncode == 0 else {}
+        return found
+
+
+def test_a_reboot_hands_over_first(lab: Laboratory, machine: SystemdMachine) -> None:
+    assert machine.msed("start").returncode == 0
+    peer = Peer(lab)
+    try:
+        machine.write("/etc/openmse/password", PASSWORD)
+        pair = ["mse", "ha", "pair", "--peer", lab.machines["mse2"].address, "--no-witness"]
+        paired = machine.run(*pair, "--password-file", "/etc/openmse/password")
+        assert paired.returncode == 0, paired
+        assert wait_for(lambda: peer.status().get("sync") == "sync", 60), peer.status()
+        assert peer.status()["role"] == "standby"
+
+        assert machine.run("systemctl", "--no-block", "reboot").returncode == 0
+        machine.wait_off(120)
+        after = peer.status()
+        assert (after["role"], after["admits_clients"]) == ("primary", True), after
+        events = lab.exec("mse1", ["mse", "ha", "events"]).stdout
+        assert "StopNode" in events
+    finally:
+        peer.msed("stop")
+
+
+def test_the_witness_runs_as_a_user_without_rights(machine: SystemdMachine) -> None:
+    accounts = machine.run("mse", "install", "--accounts-only")
+    assert "add the system user openmse-witness" in accounts.stdout, accounts
+    machine.write("/etc/openmse/password", PASSWORD)
+    prepared = machine.run("mse", "witness", "init", "--password-file", "/etc/openmse/password")
+    assert prepared.returncode == 0, prepared
+    started = machine.run("systemctl", "start", "openmse-witness")
+    assert started.returncode == 0, started
+
+    def groups() -> str:
+        return machine.run("mse", "witness", "groups").stdout
+
+    assert wait_for(lambda: groups() == "Witness witness keeps no group.\n", 20), groups()
+    facts = _facts(machine.pids()["witness"])
+    assert facts["Uid"].split()[0] not in ("0", "990")
+    assert int(facts["CapEff"], 16) == int(facts["CapBnd"], 16) == 0
+    forgot = machine.run("mse", "witness", "forget", "--yes", "no-such-group")
+    assert "no-such-group" in forgot.stderr, "root may change it, across its user namespace"
+    assert "may not" not in forgot.stderr
+    assert machine.run("systemctl", "stop", "openmse-witness").returncode == 0
+    assert machine.show("openmse-witness.service", "Result") == "success"
+
+
+def test_the_console_runs_as_a_user_without_rights(machine: SystemdMachine) -> None:
+    assert machine.run("mse", "install", "--accounts-only").returncode == 0
+    started = machine.run("systemctl", "start", "openmse-console")
+    assert started.returncode == 0, started
+    hello = "import ssl, urllib.request as u; c = ssl._create_unverified_context(); "
+    hello += f"print(u.urlopen('https://127.0.0.1:{ports.CONSOLE}/', context=c).status)"
+
+    def answers() -> bool:
+        return machine.run("python3", "-c", hello).stdout == "200\n"
+
+    journal = ("journalctl", "-u", "openmse-console", "-n", "30", "--no-pager")
+    assert wait_for(answers, 30, 0.5), machine.run(*journal).stdout
+    main = machine.show("openmse-console.service", "MainPID")
+    facts = machine.run("cat", f"/proc/{main}/status").stdout
+    assert "CapBnd:\t0000000000000000\n" in facts
+    assert machine.run("systemctl", "stop", "openmse-console").returncode == 0
+    assert machine.show("openmse-console.service", "Result") == "success"
