@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SEEDS ?= 2000
+# Tests mostly wait: for leases to run out, for servers to start. Each file's tests stay together.
+JOBS ?= 2
 RUNS ?= 300
 SEED ?= 1
 
@@ -37,7 +39,7 @@ demo: setup
 	@$(BIN)/mse lab demo $(if $(QUICK),--quick,)
 
 test: setup
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
 
 test-browser: setup
 	@$(BIN)/python -m pytest tests/browser
