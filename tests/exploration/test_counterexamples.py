@@ -312,6 +312,22 @@ def test_a_takeover_may_be_asked_for_when_the_owner_came_back_empty() -> None:
     assert b_serves(world)
 
 
+def test_an_owner_releases_nothing_that_nobody_would_take() -> None:
+    """Its database recovers for a while; the other node takes over only when asked. Each release
+    cost 5 s, and the next start was as slow: an outage without end (simulator seed 1450)."""
+    manual = replace(SETTINGS, failover_type=FailoverType.MANUAL)
+    world = at.run(base(settings=manual), lambda w: is_healthy_sync(w.picture()))
+    a = world.machines["a"]
+    world.crash_database(a)
+    world.settle()
+    for _ in range(3):
+        world.tick()
+        world.settle()
+    assert a.record.released is None
+    at.wait(world, 12)
+    assert world.is_serving(a)
+
+
 def test_an_operators_wish_ends_when_the_owner_is_back() -> None:
     """Asked while a was silent; a came back at once and served on in the same epoch. It dies much
     later, and nobody has asked this time."""
