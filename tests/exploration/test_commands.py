@@ -28,4 +28,4 @@ def test_a_run_without_end_is_a_broken_rule(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(virtual, "EVENTS_MOST", 50)
     outcome = simulator.run(1)
     assert outcome.rule == "endless"
-    assert "50 events" in outcome.sentence
+    assert "51 events" in outcome.sentence

@@ -295,6 +295,26 @@ def test_a_new_witness_is_given_its_time_to_answer() -> None:
     assert world.history.newest.config.mode is Mode.PINNED
 
 
+def test_a_witness_that_was_taken_out_is_not_back() -> None:
+    """Known from the configuration after the health monitor's restart, it answers: "the witness
+    is back" led from PINNED to PINNED, thousands of configs a second (simulator seed 736)."""
+    world = at.sync()
+    a = world.machines["a"]
+    nodes = tuple(v for v in world.history.newest.config.voters if not v.is_witness)
+    world.command(a, ev.ChangeVoters(nodes))
+    world.settle()
+    at.wait(world, 8)
+    world.kill_monitor(a)
+    world.start_monitor(a)
+    world.settle()
+    at.wait(world, 20)
+    first = world.history.newest.config
+    for _ in range(60):
+        world.tick()
+        world.settle()
+        assert world.history.newest.config == first
+
+
 # -- failover type manual ----------------------------------------------------------------------
 def test_a_takeover_may_be_asked_for_when_the_owner_came_back_empty() -> None:
     """a is heard, but its memory and its data are new: b could own without any loss, if asked."""
@@ -310,6 +330,22 @@ def test_a_takeover_may_be_asked_for_when_the_owner_came_back_empty() -> None:
     world.command(world.machines["b"], ev.Switchover())
     at.wait(world, 20)
     assert b_serves(world)
+
+
+def test_an_owner_releases_nothing_that_nobody_would_take() -> None:
+    """Its database recovers for a while; the other node takes over only when asked. Each release
+    cost 5 s, and the next start was as slow: an outage without end (simulator seed 1450)."""
+    manual = replace(SETTINGS, failover_type=FailoverType.MANUAL)
+    world = at.run(base(settings=manual), lambda w: is_healthy_sync(w.picture()))
+    a = world.machines["a"]
+    world.crash_database(a)
+    world.settle()
+    for _ in range(3):
+        world.tick()
+        world.settle()
+    assert a.record.released is None
+    at.wait(world, 12)
+    assert world.is_serving(a)
 
 
 def test_an_operators_wish_ends_when_the_owner_is_back() -> None:

@@ -18,7 +18,14 @@ from openmse.ha.events import (
     StopNode,
     Switchover,
 )
-from openmse.ha.facts import is_known_voter, is_peer_lost, is_peer_silent, post_of, why_not_own
+from openmse.ha.facts import (
+    has_witness,
+    is_known_voter,
+    is_peer_lost,
+    is_peer_silent,
+    post_of,
+    why_not_own,
+)
 from openmse.ha.messages import Order, OrderAnswer
 from openmse.ha.state import Node, Pending
 from openmse.ha.timing import timing_faults
@@ -71,7 +78,7 @@ def _release_protect(d: Draft, command_id: str) -> None:
     """Only where writes can wait: given elsewhere, it would void the next protection unseen."""
     n, known = d.n, d.n.record.known
     mode = known.settings.no_witness_mode if known is not None else None
-    if post_of(n) is not Post.OWNER_PINNED or n.witness.id or mode is not NoWitnessMode.PROTECT:
+    if post_of(n) is not Post.OWNER_PINNED or has_witness(n) or mode is not NoWitnessMode.PROTECT:
         d.answer(
             command_id,
             False,

@@ -27,6 +27,7 @@ from openmse.ha.values import (
     Mode,
     NoWitnessMode,
     peer_of,
+    witness_of,
 )
 
 FLAP_WINDOW_NS = 60 * SECOND
@@ -180,7 +181,7 @@ def _owner_verdict(n: Node) -> Verdict:
         return Verdict.VOTE_LEFT_OVER
     if known.mode is Mode.SYNC and _is_witness_lost(n):
         return Verdict.WITNESS_LOST
-    if known.mode is Mode.PINNED and _is_witness_back(n):
+    if known.mode is Mode.PINNED and has_witness(n) and _is_witness_back(n):
         return Verdict.WITNESS_BACK
     return Verdict.STEADY
 
@@ -203,10 +204,16 @@ def _released_verdict(n: Node) -> Verdict:
     return Verdict.STEADY
 
 
+def has_witness(n: Node) -> bool:
+    """Whether the witness has a vote; one that is only heard, or configured, counts for nothing."""
+    known = n.record.known
+    return known is not None and bool(witness_of(known))
+
+
 def is_protected(n: Node) -> bool:
     """Protect mode (protocol §8): commits wait for the peer until an operator releases them."""
     known = n.record.known
-    if known is None or known.mode is not Mode.PINNED or n.witness.id or n.protect_released:
+    if known is None or known.mode is not Mode.PINNED or has_witness(n) or n.protect_released:
         return False
     return known.settings.no_witness_mode is NoWitnessMode.PROTECT
 
@@ -267,7 +274,7 @@ def _alone_verdict(n: Node) -> Verdict:
         return Verdict.STEADY
     if not n.db.peer_streaming or n.db.peer_flush_lsn < n.db.barrier_lsn:
         return Verdict.STEADY
-    if not n.witness.id:
+    if not has_witness(n):
         return Verdict.PEER_IN_STEP_PINNED
     if n.lease_until <= n.now + timing_of(known).margin_ns:
         return Verdict.STEADY  # ⚠ the lease comes before the first message

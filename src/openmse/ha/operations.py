@@ -14,7 +14,7 @@ from openmse.ha.local import Address, DbProcess
 from openmse.ha.messages import OrderAnswer, Released
 from openmse.ha.state import Node, Operation, OperationKind, Step
 from openmse.ha.transitions import Post
-from openmse.ha.values import MILLISECOND, SECOND, Instant, Release
+from openmse.ha.values import MILLISECOND, SECOND, FailoverType, Instant, Release
 
 CHECKPOINT_BUDGET_NS = 60 * SECOND
 STOP_BUDGET_NS = 10 * SECOND
@@ -191,6 +191,8 @@ def _consider_release(d: Draft) -> None:
         return
     known = n.record.known
     assert known is not None
+    if known.settings.failover_type is FailoverType.MANUAL:
+        return  # nobody would take over: each release would only cost its budget
     d.record(released=Release(n.me, *known.version))
     n.operation = Operation(
         OperationKind.RELEASE,

@@ -38,7 +38,8 @@ DURATIONS_MS: dict[Op, tuple[int, int, int]] = {
 """(least, usual most, most when slow) of each operation; one in ten is slow."""
 
 EVENTS_MOST = 2_000_000
-"""Bound of a run: many times what the longest takes. Something that goes round in circles without
+CONFIGS_MOST = 500
+"""Bounds of a run: many times what the longest takes. Something that goes round in circles without
 the time going on is a fault as well."""
 
 NOTICE_NS = 3 * SECOND
@@ -87,8 +88,12 @@ class Virtual(Site):
             self.now, _, action = heapq.heappop(self.heap)
             action()
             self.events += 1
-            if self.events > EVENTS_MOST:
-                sentence = f"No end after {EVENTS_MOST} events, at {self.now / SECOND:.3f} s."
+            configs = len(self.history.chosen)
+            if self.events > EVENTS_MOST or configs > CONFIGS_MOST:
+                sentence = (
+                    f"No end after {self.events} events and {configs} configs, at "
+                    f"{self.now / SECOND:.3f} s."
+                )
                 self.found = (Violation("endless", sentence),)
                 return False
             if not self.judge():
