@@ -29,9 +29,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=reason))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Debian's Chromium, started once."""
+    """Debian's Chromium, started once for a file: Playwright keeps an event loop running in this
+    thread as long as it is there, in which no asynchronous test could run."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

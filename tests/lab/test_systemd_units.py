@@ -125,6 +125,11 @@ def test_a_reboot_hands_over_first(lab: Laboratory, machine: SystemdMachine) -> 
         assert wait_for(lambda: peer.status().get("sync") == "sync", 60), peer.status()
         assert peer.status()["role"] == "standby"
 
+        def why_not() -> str:
+            told = json.loads(machine.run("mse", "ha", "status", "--json").stdout)
+            return str(told["why_not"]["switchover"])
+
+        assert wait_for(lambda: why_not() == "", 60), why_not()
         assert machine.run("systemctl", "--no-block", "reboot").returncode == 0
         machine.wait_off(120)
         after = peer.status()
