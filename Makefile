@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SEEDS ?= 2000
-# Tests mostly wait, for leases to run out and servers to start; tests/conftest.py says what stays together.
+# Tests mostly wait, for leases to run out and servers to start; the tests of a file stay together.
 JOBS ?= 2
 RUNS ?= 300
 SEED ?= 1
@@ -39,7 +39,7 @@ demo: setup
 	@$(BIN)/mse lab demo $(if $(QUICK),--quick,)
 
 test: setup
-	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup
+	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
 
 test-browser: setup
 	@$(BIN)/python -m pytest tests/browser
