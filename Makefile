@@ -5,8 +5,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SEEDS ?= 2000
-# Tests mostly wait, for leases to run out and servers to start; the tests of a file stay together.
-JOBS ?= 2
 RUNS ?= 300
 SEED ?= 1
 
@@ -39,7 +37,7 @@ demo: setup
 	@$(BIN)/mse lab demo $(if $(QUICK),--quick,)
 
 test: setup
-	@$(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
+	@$(BIN)/python -m pytest -q
 
 test-browser: setup
 	@$(BIN)/python -m pytest tests/browser

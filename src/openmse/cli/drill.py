@@ -8,13 +8,17 @@ from typing import Protocol
 import msgspec
 from msgspec import Struct
 
-from openmse.errors import MseError
+from openmse.errors import CommandRefused, MseError
 from openmse.node.control.commands import Done, SwitchoverArgs
 from openmse.node.control.snapshot import Snapshot
 from openmse.node.runtime.event_log import wall_now
 
 LAG_LIMIT_BYTES = 16 * 1024 * 1024
 LOOK_EVERY_S = 0.25
+
+
+OWNER_SEES_S = 3.0
+"""How long the owner may take to see what the node asked sees already."""
 
 
 class Script(Struct, frozen=True):
@@ -123,14 +127,22 @@ class _Stage:
         """Ask for a switchover; False if it did not happen."""
         self._say(f"{name} …")
         started = time.monotonic()
-        try:
-            done = self._client.call(
-                "switchover", SwitchoverArgs(to), type=Done, within_s=self._script.operation_s
-            )
-            assert isinstance(done, Done)
-        except MseError as error:
-            return self._note(name, started, error.sentence, is_done=False)
-        return self._note(name, started, done.sentence, is_done=True)
+        patience_s = min(self._script.settle_s, OWNER_SEES_S)
+        while True:
+            try:
+                done = self._client.call(
+                    "switchover", SwitchoverArgs(to), type=Done, within_s=self._script.operation_s
+                )
+                assert isinstance(done, Done)
+            except CommandRefused as error:
+                # The node asked may see the pair in step a moment before its owner does.
+                if time.monotonic() - started > patience_s:
+                    return self._note(name, started, error.sentence, is_done=False)
+                time.sleep(LOOK_EVERY_S)
+            except MseError as error:
+                return self._note(name, started, error.sentence, is_done=False)
+            else:
+                return self._note(name, started, done.sentence, is_done=True)
 
     def settle(self, name: str, owner: str) -> bool:
         """Wait until ``owner`` owns, everything is in step and well; False if that takes long."""
