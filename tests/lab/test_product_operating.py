@@ -235,7 +235,7 @@ def test_a_cold_boot_of_everything(pair: Site) -> None:
     for name in ("witness", OTHER[owner], owner):
         pair.lab.power_on(name)
     pair.until_sync()
-    assert pair.owner() == owner
+    assert pair.owner() == owner, pair.story()
     assert pair.value("select n from cold limit 1") == "42"
 
 
