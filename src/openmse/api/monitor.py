@@ -19,6 +19,7 @@ from openmse.api.errors import TooMuchAtOnce
 from openmse.errors import ControlError, MseError
 from openmse.node.control.client import ControlClient, decode
 from openmse.node.control.commands import Done, Progress, WatchArgs
+from openmse.node.control.protocol import MAX_OPERATOR
 from openmse.node.control.snapshot import Snapshot
 
 T = TypeVar("T")
@@ -64,6 +65,12 @@ def _post(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *args: obj
         loop.call_soon_threadsafe(call, *args)
     except RuntimeError:
         return  # the loop has ended, and with it whoever waited
+
+
+def _short(operator: str) -> str:
+    """As the control socket takes it."""
+    printable = (c if c.isprintable() else "?" for c in operator[:MAX_OPERATOR])
+    return "".join(printable)
 
 
 class Monitor:
@@ -114,16 +121,22 @@ class Monitor:
         return bytes(found)
 
     async def perform(
-        self, command: str, args: Struct | None, on_step: Callable[[Progress], None]
+        self,
+        command: str,
+        args: Struct | None,
+        on_step: Callable[[Progress], None],
+        *,
+        operator: str,
     ) -> Done:
         """Ask for a change and see it through; ``on_step`` is called in the loop. Raises MseError.
 
+        ``operator``: who asked for it, for the health monitor's own records.
         Not counted among the calls: operations are few and bounded themselves.
         """
         loop = asyncio.get_running_loop()
 
         def work() -> Done:
-            with ControlClient(self._path) as client:
+            with ControlClient(self._path, operator=_short(operator)) as client:
                 for reply in client.stream(command, args, within_s=OPERATION_WITHIN_S):
                     if reply.event is not None:
                         _post(loop, on_step, decode(reply.event, Progress))
@@ -134,11 +147,13 @@ class Monitor:
 
         return await in_thread(work, f"operation {command}")
 
-    async def with_client(self, work: Callable[[ControlClient], T], name: str) -> T:
+    async def with_client(
+        self, work: Callable[[ControlClient], T], name: str, *, operator: str
+    ) -> T:
         """Run blocking work that needs a client for long, such as a rehearsal. Raises MseError."""
 
         def run() -> T:
-            with ControlClient(self._path) as client:
+            with ControlClient(self._path, operator=_short(operator)) as client:
                 return work(client)
 
         return await in_thread(run, name)

@@ -92,7 +92,7 @@ def _command(ctx: Context, command: str, args: msgspec.Struct | None = None) -> 
         def on_step(progress: Progress) -> None:
             reporter.step(progress.step, progress.ms)
 
-        done = await ctx.monitor.perform(command, args, on_step)
+        done = await ctx.monitor.perform(command, args, on_step, operator=reporter.by)
         return Outcome(done.sentence)
 
     return work
@@ -172,7 +172,7 @@ def _drill(ctx: Context, script: Script) -> Work:
             write_file(directory / name, data, mode=0o640)
             return report
 
-        report = await ctx.monitor.with_client(run, "drill")
+        report = await ctx.monitor.with_client(run, "drill", operator=reporter.by)
         if report.result == "refused":
             raise CommandRefused(report.sentence, "Mend that first: GET /v1/doctor.")
         state = OperationState.DONE if report.result == "passed" else OperationState.FAILED

@@ -64,7 +64,11 @@ class Outcome(Struct, frozen=True):
 
 
 class Reporter(Protocol):
-    """What the work of an operation may tell on its way."""
+    """What the work of an operation may tell on its way, and know."""
+
+    @property
+    def by(self) -> str:
+        """Who asked for it."""
 
     def step(self, name: str, ms: float | None = None) -> None:
         """A step was reached."""
@@ -87,6 +91,11 @@ class _Running:
         """As it is now, with the time that has passed."""
         operation = self.kept.operation
         return operation if operation.is_over else replace(operation, elapsed_ms=self.elapsed_ms())
+
+    @property
+    def by(self) -> str:
+        """Who asked for it."""
+        return self.kept.operation.by
 
     def elapsed_ms(self) -> float:
         """Since it began."""

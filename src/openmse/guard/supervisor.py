@@ -16,6 +16,7 @@ from openmse.guard import judge as rules
 from openmse.guard.database_stop import DatabaseStop
 from openmse.guard.feed import Feed
 from openmse.guard.memory import Memory
+from openmse.guard.notify import Notifier
 from openmse.guard.processes import Process, start_time
 
 _READS_PER_ROUND_MAX = 256
@@ -68,6 +69,7 @@ class Supervisor:
         self._give_up_at = rules.NEVER
         self._has_failed = False
         self._wakeup = _signals()
+        self._notifier = Notifier(os.environ)
 
     @property
     def is_stopping(self) -> bool:
@@ -88,7 +90,8 @@ class Supervisor:
             if self.is_stopping and self._process is None and not self._stops:
                 log("guard_stopped", is_clean=not self._has_failed)
                 return 1 if self._has_failed else 0
-            self._wait(look_again_at)
+            self._notifier.beat(now)
+            self._wait(min(look_again_at, self._notifier.due_at))
 
     def _act(self, now: int) -> int:
         """Do what is due; return when to look again."""

@@ -20,6 +20,8 @@ CONTROL_SOCKET: Final = "/run/openmse/control.sock"
 ENABLED: Final = "/etc/openmse/enabled"
 """Made when a machine has been set up: until then its programs are not started, as services that
 have not been enabled yet."""
+MANAGEMENT: Final = "/etc/openmse/management.toml"
+"""Made where a node is to be managed over the network: its admin process starts then."""
 
 HEALTH_MONITOR: Final = "health-monitor"
 GUARD: Final = "guard"
@@ -49,8 +51,10 @@ def programs_of(kind: Kind) -> tuple[Program, ...]:
     match kind:
         case Kind.NODE:
             guard = (PYTHON, "-m", "openmse.guard", "--run-dir", "/run/openmse", "--")
+            admin = (PYTHON, "-m", "openmse.api", "--config", CONFIG_PATH)
             return (
                 Program(GUARD, (*guard, PYTHON, "-m", "openmse.node", "--config", CONFIG_PATH)),
+                Program("admin", admin, MANAGEMENT),
             )
         case Kind.WITNESS:
             witness = (PYTHON, "-m", "openmse.witness", "--config", WITNESS_CONFIG_PATH)

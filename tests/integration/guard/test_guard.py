@@ -358,6 +358,25 @@ def test_a_second_guard_goes_away(machine: Machine) -> None:
     assert len(machine.starts) == 1
 
 
+def test_systemd_hears_that_the_guard_lives_and_nothing_below_it_is_watched(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(machine.run_dir / "notify"))
+        listener.settimeout(5)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(machine.run_dir / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "300000")
+        machine.order(mode="ALONE")
+        guard = machine.guard()
+        pid = machine.wait_monitor()
+        assert [listener.recv(100) for _ in range(3)] == [b"WATCHDOG=1"] * 3
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+        assert b"NOTIFY_SOCKET" not in environment
+        assert b"WATCHDOG_USEC" not in environment
+    time.sleep(0.2)  # nobody listens any more: a beat that fails is no reason to end
+    assert guard.poll() is None
+
+
 def test_told_to_stop_it_asks_the_health_monitor(machine: Machine) -> None:
     machine.order(mode="ALONE")
     postmaster = machine.postmaster()

@@ -93,6 +93,7 @@ class LiveCore:
         self._now = node.now
         self._answers: dict[str, asyncio.Future[Answer]] = {}
         self._count = 0
+        self.operators: list[str] = []
         self.effects: list[Effect] = []
         self.steps: list[tuple[Node, Event, Node, tuple[Effect, ...]]] = []
 
@@ -143,6 +144,7 @@ class LiveCore:
     async def submit(self, command: Command, *, operator: str) -> Answer:
         """As the runtime does."""
         self._count += 1
+        self.operators.append(operator)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._answers[str(self._count)] = future
         self.post(Commanded(self._now, str(self._count), command))

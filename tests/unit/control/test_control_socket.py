@@ -61,6 +61,21 @@ def test_several_requests_on_one_connection(socket_path: Path) -> None:
         assert client.call("status", type=Snapshot).node == "mse1"
 
 
+def test_who_asks_through_a_program_is_named_beside_its_user(socket_path: Path) -> None:
+    core = LiveCore(serving())
+    with daemon(socket_path, core):
+        with (
+            ControlClient(socket_path, operator="anna of the night shift") as client,
+            pytest.raises(CommandRefused),
+        ):
+            client.call("switchover", SwitchoverArgs())
+        lies = b'{"command": "switchover", "operator": "%s"}\n'
+        for lie in (b"x" * 129, b"anna\\nroot asked"):
+            answers = exchange(socket_path, lies % lie)
+            assert [answer["error"]["code"] for answer in answers] == ["MSE-CTL-010"]
+    assert core.operators == ["anna of the night shift (through root)"]
+
+
 def test_watch_sends_pictures_until_hung_up(socket_path: Path) -> None:
     with daemon(socket_path, LiveCore(serving())), ControlClient(socket_path) as client:
         stream = client.stream("watch", within_s=5)

@@ -29,8 +29,12 @@ DEADLINE_S = 10.0
 class ControlClient:
     """A connection to this machine's daemon."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises DaemonDownError where nothing answers, PrivilegeError where not let in."""
+    def __init__(self, path: Path, *, operator: str = "") -> None:
+        """``operator``: for whom a program asks that serves many people.
+
+        Raises DaemonDownError where nothing answers, PrivilegeError where not let in.
+        """
+        self._operator = operator
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         self._socket.settimeout(DEADLINE_S)
         self._buffer = bytearray()
@@ -88,7 +92,9 @@ class ControlClient:
 
         ``within_s``: seconds that may pass between two lines of the answer.
         """
-        request = Request(command, id=str(next(self._ids)), args=raw(args or {}))
+        request = Request(
+            command, id=str(next(self._ids)), args=raw(args or {}), operator=self._operator
+        )
         try:
             self._socket.settimeout(DEADLINE_S)
             self._socket.sendall(line(request))

@@ -13,6 +13,7 @@ from openmse.errors import CommandRefused, ControlError, MseError, UsageError
 
 VERSION = 1
 MAX_REQUEST_BYTES = 64 * 1024
+MAX_OPERATOR = 128
 MAX_REPLY_BYTES = 4 * 1024 * 1024
 """A snapshot is about 10 kB; a page of events may be larger."""
 
@@ -24,6 +25,13 @@ class Request(Struct, frozen=True):
     v: int = VERSION
     id: str = ""
     args: Raw = Raw(b"{}")
+    operator: str = ""
+    """For whom a program asks that serves many people; goes into the event log, with the user whom
+    the kernel names."""
+
+    def __post_init__(self) -> None:
+        if len(self.operator) > MAX_OPERATOR or not self.operator.isprintable():
+            raise ValueError(f"operator: at most {MAX_OPERATOR} printable characters")
 
 
 class Fault(Struct, frozen=True):

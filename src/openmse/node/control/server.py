@@ -44,14 +44,17 @@ class Caller(NamedTuple):
     uid: int
     may_change: bool
     may_look: bool
+    operator: str = ""
+    """For whom that program says it asks."""
 
     @property
     def name(self) -> str:
         """The user's name, for the event log."""
         try:
-            return pwd.getpwuid(self.uid).pw_name
+            user = pwd.getpwuid(self.uid).pw_name
         except KeyError:
-            return f"uid {self.uid}"
+            user = f"uid {self.uid}"
+        return f"{self.operator} (through {user})" if self.operator else user
 
 
 Emit = Callable[[object], Awaitable[None]]
@@ -188,7 +191,8 @@ class _Connection:
             async def emit(event: object) -> None:
                 await self.reply(Reply(id=request.id, event=raw(event)))
 
-            result = await self._commands.handle(request, self._caller, emit)
+            caller = self._caller._replace(operator=request.operator)
+            result = await self._commands.handle(request, caller, emit)
             await self.reply(Reply(id=request_id, result=raw(result)))
         except MseError as error:
             await self.reply(Reply(id=request_id, error=fault_of(error)))
