@@ -21,6 +21,9 @@ from openmse.node.drivers.postgres.sidecar import DirectoryRecord, new_directory
 
 CREATE_DEADLINE_S = 120.0
 STATEMENT_DEADLINE_S = 30.0
+WAL_SEGMENT_MIB = 4
+"""A promotion copies its last segment in full and waits until it is on disk, before anything can be
+written again: PostgreSQL's usual 16 MiB took 90 ms of a switchover of 450 ms."""
 
 # What pg_rewind needs of its source, and a checkpoint before it (PostgreSQL, "pg_rewind", Notes).
 REWIND_FUNCTIONS = (
@@ -78,6 +81,7 @@ async def _initdb(instance: Instance) -> None:
         "--encoding=UTF8",
         # The C locale sorts the same on every machine, whatever its C library.
         "--locale=C",
+        f"--wal-segsize={WAL_SEGMENT_MIB}",
         "--auth=peer",
         deadline_s=CREATE_DEADLINE_S,
     )

@@ -60,7 +60,7 @@ class InstanceSettings:
     client_auth: str = "scram-sha-256"
     """How clients prove themselves over TLS: ``scram-sha-256`` or ``cert``."""
     disk_reserve_bytes: int = 32 * MIB
-    """Less free space than this counts as a full disk: two segments of the write-ahead log."""
+    """Less free space than this counts as a full disk: eight segments of the write-ahead log."""
     shared_buffers_mib: int = 128
     max_connections: int = 200
     status_deadline_s: float = 2.0
