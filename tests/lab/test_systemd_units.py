@@ -29,18 +29,18 @@ CAPABILITIES = 0x8870EB
 
 
 @pytest.fixture
-def machine(lab: Laboratory) -> Iterator[SystemdMachine]:
+def machine(own_lab: Laboratory) -> Iterator[SystemdMachine]:
     """mse1 as an unpaired primary, under systemd."""
-    config = provision.node_config(lab.machines["mse1"], Topology.PAIR_NO_WITNESS, 2.0)
-    done = lab.exec("mse1", ["mkdir", "-p", "/etc/openmse"])
+    config = provision.node_config(own_lab.machines["mse1"], Topology.PAIR_NO_WITNESS, 2.0)
+    done = own_lab.exec("mse1", ["mkdir", "-p", "/etc/openmse"])
     assert not done.returncode
     script = "cat > /etc/openmse/openmse.toml"
-    assert not lab.exec("mse1", ["sh", "-c", script], input_text=config).returncode
-    found = SystemdMachine(lab, "mse1")
+    assert not own_lab.exec("mse1", ["sh", "-c", script], input_text=config).returncode
+    found = SystemdMachine(own_lab, "mse1")
     yield found
     found.off()
     leave = "rm -rf /var/lib/openmse /run/openmse /etc/openmse /etc/systemd /run/systemd"
-    lab.exec("mse1", ["sh", "-c", leave])
+    own_lab.exec("mse1", ["sh", "-c", leave])
 
 
 def _facts(pid: int | None) -> dict[str, str]:
@@ -114,12 +114,12 @@ class Peer:
         return found
 
 
-def test_a_reboot_hands_over_first(lab: Laboratory, machine: SystemdMachine) -> None:
+def test_a_reboot_hands_over_first(own_lab: Laboratory, machine: SystemdMachine) -> None:
     assert machine.msed("start").returncode == 0
-    peer = Peer(lab)
+    peer = Peer(own_lab)
     try:
         machine.write("/etc/openmse/password", PASSWORD)
-        pair = ["mse", "ha", "pair", "--peer", lab.machines["mse2"].address, "--no-witness"]
+        pair = ["mse", "ha", "pair", "--peer", own_lab.machines["mse2"].address, "--no-witness"]
         paired = machine.run(*pair, "--password-file", "/etc/openmse/password")
         assert paired.returncode == 0, paired
         assert wait_for(lambda: peer.status().get("sync") == "sync", 60), peer.status()
@@ -134,7 +134,7 @@ def test_a_reboot_hands_over_first(lab: Laboratory, machine: SystemdMachine) -> 
         machine.wait_off(120)
         after = peer.status()
         assert (after["role"], after["admits_clients"]) == ("primary", True), after
-        events = lab.exec("mse1", ["mse", "ha", "events"]).stdout
+        events = own_lab.exec("mse1", ["mse", "ha", "events"]).stdout
         assert "StopNode" in events
     finally:
         peer.msed("stop")
