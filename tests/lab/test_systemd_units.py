@@ -28,19 +28,31 @@ CAPABILITIES = 0x8870EB
 """CHOWN DAC_OVERRIDE FOWNER KILL SETGID SETUID NET_ADMIN NET_RAW IPC_LOCK SYS_PTRACE SYS_NICE."""
 
 
-@pytest.fixture
-def machine(own_lab: Laboratory) -> Iterator[SystemdMachine]:
-    """mse1 as an unpaired primary, under systemd."""
-    config = provision.node_config(own_lab.machines["mse1"], Topology.PAIR_NO_WITNESS, 2.0)
-    done = own_lab.exec("mse1", ["mkdir", "-p", "/etc/openmse"])
-    assert not done.returncode
-    script = "cat > /etc/openmse/openmse.toml"
-    assert not own_lab.exec("mse1", ["sh", "-c", script], input_text=config).returncode
-    found = SystemdMachine(own_lab, "mse1")
+@pytest.fixture(scope="module")
+def booted() -> Iterator[list[SystemdMachine]]:
+    """The machine that runs, if any."""
+    found: list[SystemdMachine] = []
     yield found
-    found.off()
-    leave = "rm -rf /var/lib/openmse /run/openmse /etc/openmse /etc/systemd /run/systemd"
-    own_lab.exec("mse1", ["sh", "-c", leave])
+    for machine in found:
+        machine.off()
+
+
+@pytest.fixture
+def machine(own_lab: Laboratory, booted: list[SystemdMachine]) -> Iterator[SystemdMachine]:
+    """mse1 as an unpaired primary, under systemd, with nothing of the product running.
+
+    Booted once for all tests that leave it so, and anew after one that does not.
+    """
+    if not booted:
+        config = provision.node_config(own_lab.machines["mse1"], Topology.PAIR_NO_WITNESS, 2.0)
+        script = "mkdir -p /etc/openmse; cat > /etc/openmse/openmse.toml"
+        assert not own_lab.exec("mse1", ["sh", "-c", script], input_text=config).returncode
+        booted.append(SystemdMachine(own_lab, "mse1"))
+    yield booted[0]
+    if not booted[0].is_idle():
+        booted.pop().off()
+        leave = "rm -rf /var/lib/openmse /run/openmse /etc/openmse /etc/systemd /run/systemd"
+        own_lab.exec("mse1", ["sh", "-c", leave])
 
 
 def _facts(pid: int | None) -> dict[str, str]:
