@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(300)]
 @pytest.fixture
 def laboratory(pair: Site) -> Laboratory:
     """That of the shared pair, in SYNC."""
-    return laboratory.lab
+    return pair.lab
 
 
 def _wait(lab: Laboratory, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
