@@ -4,6 +4,8 @@ PYTHON ?= /usr/bin/python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Files of tests that run side by side, as far as they measure no time (tests/everything.py).
+JOBS ?= 2
 SEEDS ?= 2000
 RUNS ?= 300
 SEED ?= 1
@@ -37,7 +39,7 @@ demo: setup
 	@$(BIN)/mse lab demo $(if $(QUICK),--quick,)
 
 test: setup
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python tests/everything.py --jobs $(JOBS)
 
 test-browser: setup
 	@$(BIN)/python -m pytest tests/browser

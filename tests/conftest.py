@@ -1,6 +1,22 @@
 """What every test starts from, however the tests themselves were started."""
 
+import os
 import signal
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+LABORATORY = Path(__file__).with_name("lab")
+
+# Hundreds of processes are started from these sources: they are compiled once, not by each.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+# On a busy machine an example takes as long as it takes; pytest-timeout ends what hangs.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
 
 
 def pytest_configure() -> None:
@@ -11,3 +27,11 @@ def pytest_configure() -> None:
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever is in tests/lab has the machine to itself: see tests/everything.py."""
+    for item in items:
+        if item.path.is_relative_to(LABORATORY):
+            item.add_marker(pytest.mark.alone)

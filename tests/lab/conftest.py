@@ -3,8 +3,10 @@
 import os
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
+from operating import OnePair, Site
 
 from openmse.errors import MseError
 from openmse.lab import cleanup, requirements
@@ -21,8 +23,11 @@ def why_no_laboratory() -> str:
     return ""
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs root where it cannot be had."""
+    """Skip what needs root where it cannot be had; and the tests of the one pair come last, so that
+    it never runs beside another laboratory."""
+    items.sort(key=lambda item: "one_pair" in getattr(item, "fixturenames", ()))
     if os.geteuid() == 0:
         return
     for item in items:
@@ -43,9 +48,15 @@ def lab_name() -> Iterator[str]:
         cleanup.down(Places.of(name))
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Laboratory]:
-    """Bare machines for the tests of one module; use them through ``lab``."""
+@pytest.fixture(scope="session")
+def bare() -> Iterator[Laboratory]:
+    """Bare machines for all files that leave nothing on them; use them through ``lab``."""
+    with _bare() as found:
+        yield found
+
+
+@contextmanager
+def _bare() -> Iterator[Laboratory]:
     reason = why_no_laboratory()
     if reason:
         pytest.skip(reason)
@@ -58,11 +69,50 @@ def shared() -> Iterator[Laboratory]:
         cleanup.down(Places.of(name))
 
 
+@pytest.fixture(scope="module")
+def own() -> Iterator[Laboratory]:
+    """Bare machines for one file that leaves something on them; use them through ``own_lab``."""
+    with _bare() as found:
+        yield found
+
+
 @pytest.fixture
-def lab(shared: Laboratory) -> Iterator[Laboratory]:
-    """Bare machines, all with power and healed cables."""
-    for machine in shared.machines:
-        if not shared.has_power(machine):
-            shared.power_on(machine)
-    yield shared
-    shared.heal()
+def lab(bare: Laboratory) -> Iterator[Laboratory]:
+    """The shared bare machines, all with power and healed cables."""
+    yield from _with_power(bare)
+
+
+@pytest.fixture
+def own_lab(own: Laboratory) -> Iterator[Laboratory]:
+    """The file's own bare machines, all with power and healed cables."""
+    yield from _with_power(own)
+
+
+def _with_power(laboratory: Laboratory) -> Iterator[Laboratory]:
+    for machine in laboratory.machines:
+        if not laboratory.has_power(machine):
+            laboratory.power_on(machine)
+    yield laboratory
+    laboratory.heal()
+
+
+@pytest.fixture(scope="session")
+def one_pair() -> Iterator[OnePair]:
+    """The pair that several files share; use it through ``pair`` or ``home``."""
+    found = OnePair()
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+@pytest.fixture
+def pair(one_pair: OnePair) -> Site:
+    """The shared pair in SYNC, everything with power, owned by either node."""
+    return one_pair.mended()
+
+
+@pytest.fixture
+def home(one_pair: OnePair) -> Site:
+    """The same, owned by mse1, its primary."""
+    return one_pair.mended("mse1")

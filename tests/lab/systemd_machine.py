@@ -97,6 +97,10 @@ class SystemdMachine:
         running = procs.pids_in("pid", [namespace] if namespace else [])
         return {component: find(component, running) for component in COMPONENTS}
 
+    def is_idle(self) -> bool:
+        """Whether it runs, and nothing of the product does."""
+        return self._process.poll() is None and not any(self.pids().values())
+
     def show(self, unit: str, what: str) -> str:
         """One property of a unit."""
         return self.run("systemctl", "show", "-p", what, "--value", unit).stdout.strip()

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from operating import Site
 
 from openmse.lab import client
-from openmse.lab.laboratory import Laboratory, Wanted
+from openmse.lab.laboratory import Laboratory
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -42,40 +43,35 @@ def _kill_and_await(lab: Laboratory, machine: str) -> None:
     )
 
 
-@pytest.fixture
-def pair(lab_name: str) -> Laboratory:
-    return Laboratory.up(lab_name, Wanted(failover_wait_s=2))
-
-
-def test_a_standby_goes_on_streaming_and_a_lonely_boot_stays_one(pair: Laboratory) -> None:
-    picture = _wait(pair, _is_in_sync)
+def test_a_standby_goes_on_streaming_and_a_lonely_boot_stays_one(pair: Site) -> None:
+    lab = pair.lab
+    picture = _wait(lab, _is_in_sync)
     owner = picture["groups"]["mse1"]["owner"]
     standby = {"mse1": "mse2", "mse2": "mse1"}[owner]
-    followed = pair.pids(standby)["postgres"]
-    _kill_and_await(pair, standby)
-    _wait(pair, _is_in_sync)
-    assert pair.pids(standby)["postgres"] == followed, "it was to be adopted, not stopped"
+    followed = lab.pids(standby)["postgres"]
+    _kill_and_await(lab, standby)
+    _wait(lab, _is_in_sync)
+    assert lab.pids(standby)["postgres"] == followed, "it was to be adopted, not stopped"
 
     # ALONE(owner); then a boot with nobody in sight: the other may have been forced to take over,
     # so the owner asks around for 20 s. A health monitor that dies meanwhile is no answer.
-    pair.power_off(standby)
-    _wait(pair, lambda p: bool(p["groups"]["mse1"]["mode"] == "ALONE"))
-    pair.power_off(owner)
-    pair.power_off("witness")
+    lab.power_off(standby)
+    _wait(lab, lambda p: bool(p["groups"]["mse1"]["mode"] == "ALONE"))
+    lab.power_off(owner)
+    lab.power_off("witness")
     began = time.monotonic()
-    pair.power_on(owner)
-    _wait(pair, lambda p: p["machines"][owner]["state"] is not None)
+    lab.power_on(owner)
+    _wait(lab, lambda p: p["machines"][owner]["state"] is not None)
     for _ in range(2):
-        _kill_and_await(pair, owner)
+        _kill_and_await(lab, owner)
         looked_at = time.monotonic()
         while (now := time.monotonic()) < looked_at + 3:
-            assert pair.pids(owner)["postgres"] is None, f"{now - began:.1f} s after power-on"
+            assert lab.pids(owner)["postgres"] is None, f"{now - began:.1f} s after power-on"
             time.sleep(0.1)
-    _wait(pair, lambda p: p["machines"][owner]["pids"]["postgres"] is not None)
+    _wait(lab, lambda p: p["machines"][owner]["pids"]["postgres"] is not None)
     assert time.monotonic() - began > BOOT_ALONE_S
-    dsn = client.dsn(pair.places)
+    dsn = client.dsn(lab.places)
     assert dsn is not None
-    pair.power_on("witness")
-    pair.power_on(standby)
-    _wait(pair, _is_in_sync)
-    pair.close()
+    lab.power_on("witness")
+    lab.power_on(standby)
+    _wait(lab, _is_in_sync)

@@ -74,21 +74,15 @@ def test_a_laboratory_leaves_the_host_as_it_was(lab_name: str) -> None:
 
 
 @pytest.mark.root
-def test_two_laboratories_do_not_meet(lab_name: str) -> None:
-    other_name = f"{lab_name}-b"
-    try:
-        one = Laboratory.up(lab_name, Wanted(is_bare=True))
-        two = Laboratory.up(other_name, Wanted(is_bare=True, topology=Topology.PAIR_NO_WITNESS))
-        assert list(two.machines) == ["mse1", "mse2", "client"]
-        with running(one, "mse2", ECHO, "10.10.10.12", str(PORT)):
-            assert echoes(one, "mse1", "10.10.10.12")[0] == 1
-            assert echoes(two, "mse1", "10.10.10.12")[0] == 0
-        two.down()
-        assert _traces(other_name) == []
-        assert one.exec("mse1", ["true"]).returncode == 0
-        one.close()
-    finally:
-        cleanup.down(Places.of(other_name))
+def test_two_laboratories_do_not_meet(lab: Laboratory, lab_name: str) -> None:
+    two = Laboratory.up(lab_name, Wanted(is_bare=True, topology=Topology.PAIR_NO_WITNESS))
+    assert list(two.machines) == ["mse1", "mse2", "client"]
+    with running(lab, "mse2", ECHO, "10.10.10.12", str(PORT)):
+        assert echoes(lab, "mse1", "10.10.10.12")[0] == 1
+        assert echoes(two, "mse1", "10.10.10.12")[0] == 0
+    two.down()
+    assert _traces(lab_name) == []
+    assert lab.exec("mse1", ["true"]).returncode == 0
 
 
 @pytest.mark.root
@@ -125,28 +119,24 @@ def test_down_without_state_and_with_strangers_inside(lab_name: str) -> None:
 
 
 @pytest.mark.root
-def test_a_machine_whose_init_was_killed_can_be_switched_on(lab_name: str) -> None:
-    laboratory = Laboratory.up(lab_name, Wanted(is_bare=True))
-    init = laboratory.init_of("mse1")
+def test_a_machine_whose_init_was_killed_can_be_switched_on(lab: Laboratory) -> None:
+    init = lab.init_of("mse1")
     init.kill_and_wait(10)
-    assert laboratory.status()["machines"]["mse1"]["pids"] == {
+    assert lab.status()["machines"]["mse1"]["pids"] == {
         "health-monitor": None,
         "postgres": None,
     }
-    laboratory.power_on("mse1")
-    assert laboratory.exec("mse1", ["hostname"]).stdout == "mse1\n"
-    laboratory.close()
+    lab.power_on("mse1")
+    assert lab.exec("mse1", ["hostname"]).stdout == "mse1\n"
 
 
 @pytest.mark.root
-def test_status_has_the_pinned_form(lab_name: str) -> None:
-    laboratory = Laboratory.up(lab_name, Wanted(is_bare=True))
-    picture = json.loads(json.dumps(laboratory.status()))
-    laboratory.close()
+def test_status_has_the_pinned_form(lab: Laboratory) -> None:
+    picture = json.loads(json.dumps(lab.status()))
     assert list(picture) == ["name", "machines", "groups"]
     assert list(picture["machines"]) == ["mse1", "mse2", "witness", "client"]
     assert picture["machines"]["mse2"] == {
-        "namespace": f"{lab_name}-mse2",
+        "namespace": f"{lab.name}-mse2",
         "address": "10.10.10.12",
         "state": None,
         "role": None,

@@ -3,33 +3,24 @@
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from operating import Site
 
-from openmse.errors import MseError, PairingError
-from openmse.lab import cleanup, client, procs, requirements
+from openmse.errors import PairingError
+from openmse.lab import cleanup, client, procs
 from openmse.lab.laboratory import Laboratory, Wanted
-from openmse.lab.topology import IMAGE_ROOT, Places, Topology
+from openmse.lab.topology import Places
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
-@pytest.fixture(scope="module")
-def pair() -> Iterator[Laboratory]:
-    """A pair with a witness, in SYNC."""
-    try:
-        requirements.check(str(IMAGE_ROOT))
-    except MseError as error:
-        pytest.skip(str(error))
-    name = f"tp{time.monotonic_ns() % 10**8}"
-    try:
-        laboratory = Laboratory.up(name, Wanted(failover_wait_s=2))
-        yield laboratory
-        laboratory.close()
-    finally:
-        cleanup.down(Places.of(name))
+@pytest.fixture
+def laboratory(pair: Site) -> Laboratory:
+    """That of the shared pair, in SYNC."""
+    return pair.lab
 
 
 def _wait(lab: Laboratory, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
@@ -47,8 +38,8 @@ def _is_in_sync(picture: dict[str, Any]) -> bool:
     return picture["groups"]["mse1"]["mode"] == "SYNC" and nodes == ["sync", "sync"]
 
 
-def test_status_of_a_pair_in_sync(pair: Laboratory) -> None:
-    picture = _wait(pair, _is_in_sync)
+def test_status_of_a_pair_in_sync(laboratory: Laboratory) -> None:
+    picture = _wait(laboratory, _is_in_sync)
     group = picture["groups"]["mse1"]
     machines = picture["machines"]
     assert group["owner"] in ("mse1", "mse2")
@@ -60,15 +51,15 @@ def test_status_of_a_pair_in_sync(pair: Laboratory) -> None:
         assert "openmse.node" in procs.arguments_of(pids["health-monitor"])
 
 
-def test_connection_string_works_in_the_machine_and_from_the_host(pair: Laboratory) -> None:
-    _wait(pair, _is_in_sync)
-    dsn = client.dsn(pair.places)
+def test_connection_string_works_in_the_machine_and_from_the_host(laboratory: Laboratory) -> None:
+    _wait(laboratory, _is_in_sync)
+    dsn = client.dsn(laboratory.places)
     assert dsn is not None
     assert "sslmode=verify-full" in dsn
     query = "select inet_server_addr(), ssl from pg_stat_ssl where pid = pg_backend_pid()"
-    done = pair.exec("client", ["psql", dsn, "-Atc", query])
+    done = laboratory.exec("client", ["psql", dsn, "-Atc", query])
     assert done.stdout == "10.10.10.10|t\n", done.stderr
-    namespace = pair.places.namespace("client")
+    namespace = laboratory.places.namespace("client")
     program = (
         "import psycopg, sys\nprint(psycopg.connect(sys.argv[1]).execute('select 7').fetchone())"
     )
@@ -81,44 +72,33 @@ def test_connection_string_works_in_the_machine_and_from_the_host(pair: Laborato
     assert outside.stdout == "(7,)\n", outside.stderr
 
 
-def test_power_off_takeover_power_on_rejoin(pair: Laboratory) -> None:
-    before = _wait(pair, _is_in_sync)["groups"]["mse1"]
+def test_power_off_takeover_power_on_rejoin(laboratory: Laboratory) -> None:
+    before = _wait(laboratory, _is_in_sync)["groups"]["mse1"]
     owner = before["owner"]
     other = {"mse1": "mse2", "mse2": "mse1"}[owner]
-    pair.power_off(owner)
-    picture = _wait(pair, lambda p: bool(p["groups"]["mse1"]["owner"] == other))
+    laboratory.power_off(owner)
+    picture = _wait(laboratory, lambda p: bool(p["groups"]["mse1"]["owner"] == other))
     assert picture["machines"][owner]["state"] is None
     assert picture["machines"][owner]["pids"] == {"health-monitor": None, "postgres": None}
-    pair.power_on(owner)
-    picture = _wait(pair, _is_in_sync)
+    laboratory.power_on(owner)
+    picture = _wait(laboratory, _is_in_sync)
     assert picture["groups"]["mse1"]["owner"] == other
     assert picture["groups"]["mse1"]["epoch"] > before["epoch"]
 
 
 @pytest.mark.parametrize("component", ["guard", "health-monitor", "postgres"])
-def test_a_killed_component_comes_back(pair: Laboratory, component: str) -> None:
-    owner = _wait(pair, _is_in_sync)["groups"]["mse1"]["owner"]
-    before = pair.pids(owner)
+def test_a_killed_component_comes_back(laboratory: Laboratory, component: str) -> None:
+    owner = _wait(laboratory, _is_in_sync)["groups"]["mse1"]["owner"]
+    before = laboratory.pids(owner)
     assert before[component] is not None
-    pair.kill(owner, component)
+    laboratory.kill(owner, component)
     deadline = time.monotonic() + 60
-    while (after := pair.pids(owner))[component] in (None, before[component]):
+    while (after := laboratory.pids(owner))[component] in (None, before[component]):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     if component != "postgres":
         assert after["postgres"] == before["postgres"], "was to be adopted"
-    _wait(pair, _is_in_sync)
-
-
-def test_a_pair_without_a_witness(lab_name: str) -> None:
-    wanted = Wanted(topology=Topology.PAIR_NO_WITNESS, failover_wait_s=2)
-    laboratory = Laboratory.up(lab_name, wanted)
-    picture = laboratory.status()
-    assert list(picture["machines"]) == ["mse1", "mse2", "client"]
-    assert picture["groups"]["mse1"]["mode"] == "PINNED"
-    dsn = client.dsn(laboratory.places)
-    assert laboratory.exec("client", ["psql", str(dsn), "-Atc", "select 1"]).stdout == "1\n"
-    laboratory.close()
+    _wait(laboratory, _is_in_sync)
 
 
 def test_up_that_fails_leaves_nothing(lab_name: str) -> None:

@@ -6,17 +6,16 @@ whose programs are frozen and whose kernel lease was removed by hand.
 """
 
 import os
-import secrets
 import subprocess
 import time
-from collections.abc import Iterator
 
 import pytest
+from operating import Site
 
 from openmse.lab import client, judgement
 from openmse.lab.campaign_faults import mend
 from openmse.lab.exercises import isolate_owner_from_voters
-from openmse.lab.laboratory import Laboratory, Wanted
+from openmse.lab.laboratory import Laboratory
 from openmse.lab.ledger import now_ns
 from openmse.lab.presence_rules import double_presences
 from openmse.lab.stage import Stage
@@ -31,13 +30,10 @@ pytestmark = [
 WAIT_S = 2.0
 
 
-@pytest.fixture(scope="module")
-def laboratory() -> Iterator[Laboratory]:
-    found = Laboratory.up(f"t{secrets.token_hex(3)}", Wanted(failover_wait_s=WAIT_S))
-    try:
-        yield found
-    finally:
-        found.down()
+@pytest.fixture
+def laboratory(pair: Site) -> Laboratory:
+    """That of the shared pair, in SYNC."""
+    return pair.lab
 
 
 def _stage(laboratory: Laboratory, extra: str = "") -> Stage:
@@ -81,6 +77,7 @@ def test_a_double_presence_is_found(laboratory: Laboratory) -> None:
         stage.until_served(now_ns(), by=stage.other(owner))
         stage.watch(0.5)
         doubles = double_presences(stage.load.signs())
+        laboratory.power_off(owner)  # what was taken from its kernel is back with the next boot
     finally:
         mend(laboratory)
         stage.load.stop()

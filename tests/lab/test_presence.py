@@ -1,7 +1,6 @@
 """The presence monitor on real machines without the product: addresses set and taken by hand."""
 
 import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from openmse.lab.laboratory import Laboratory, Wanted
+from openmse.lab.laboratory import Laboratory
 from openmse.lab.presence import read
 from openmse.lab.presence_rules import Sign, double_presences
 from openmse.lab.topology import SWITCH, VIRTUAL_IP
@@ -29,13 +28,9 @@ LISTEN = (
 )
 
 
-@pytest.fixture(scope="module")
-def laboratory() -> Iterator[Laboratory]:
-    found = Laboratory.up(f"t{secrets.token_hex(3)}", Wanted(is_bare=True))
-    try:
-        yield found
-    finally:
-        found.down()
+@pytest.fixture
+def laboratory(lab: Laboratory) -> Laboratory:
+    return lab
 
 
 class Watch:

@@ -2,12 +2,11 @@
 
 import os
 import time
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
-from operating import OTHER, Site, site
+from operating import OTHER, Site
 
 from openmse.lab import presence_rules
 from openmse.lab.programs import PYTHON
@@ -16,20 +15,6 @@ from openmse.lab.workload import Workload
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(240)]
 
 DATA = "/var/lib/openmse/postgres/data"
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Site]:
-    """A pair with a witness, failover wait 2 s."""
-    with site() as built:
-        yield built
-
-
-@pytest.fixture
-def pair(shared: Site) -> Site:
-    """The pair, in SYNC, everything with power."""
-    shared.mended()
-    return shared
 
 
 # ---------------------------------------------------------------------- disks

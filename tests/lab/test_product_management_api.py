@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from operating import NODES, Site, site
+from operating import NODES, OnePair, Site
 
 from openmse import ports
 from openmse.lab.programs import PYTHON, WITNESS_CONFIG_PATH
@@ -47,8 +47,9 @@ with httpx.Client(base_url=todo["url"], verify=tls, auth=who, timeout=5) as clie
 class Console:
     """A console as the nodes see it: a program on the third machine."""
 
-    def __init__(self, at: Site) -> None:
-        self.at = at
+    at: Site
+
+    def __init__(self) -> None:
         self.processes: dict[str, subprocess.Popen[Any]] = {}
 
     def start(self, node: str) -> None:
@@ -110,28 +111,25 @@ class Console:
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Console]:
-    """A pair with a witness, failover wait 2 s, and the admin process on both nodes."""
-    with site() as built:
-        console = Console(built)
-        for node in NODES:
-            words = ("admin", "password", "--password-file", "-")
-            built.ok(node, *words, typed=f"{PASSWORD}\n")
-            console.start(node)
-        yield console
-        for node in tuple(console.processes):
-            assert console.stop(node) == 0, "it ends calmly"
+    """What this file's tests leave running."""
+    console = Console()
+    yield console
+    for node in tuple(console.processes):
+        assert console.stop(node) == 0, "it ends calmly"
 
 
 @pytest.fixture
-def console(shared: Console) -> Console:
-    """The same, in SYNC and owned by mse1, with both admin processes."""
-    shared.at.mended()
+def console(one_pair: OnePair, shared: Console) -> Console:
+    """The shared pair, in SYNC and owned by mse1, with the admin process on both nodes."""
+    shared.at = one_pair.mended("mse1")
+    if one_pair.is_first("with users"):
+        for node in NODES:
+            words = ("admin", "password", "--password-file", "-")
+            shared.at.ok(node, *words, typed=f"{PASSWORD}\n")
     for node in NODES:
-        if node not in shared.processes:
+        process = shared.processes.get(node)
+        if process is None or process.poll() is not None:
             shared.start(node)
-    if shared.at.owner() != "mse1":
-        shared.at.ok("mse1", "ha", "failback")
-        shared.at.until_sync()
     return shared
 
 

@@ -3,29 +3,11 @@
 import json
 import subprocess
 import time
-from collections.abc import Iterator
 
 import pytest
-from operating import NODES, OTHER, Site, site
+from operating import NODES, OTHER, Site
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(240)]
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Site]:
-    """A pair with a witness, failover wait 2 s."""
-    with site() as built:
-        yield built
-
-
-@pytest.fixture
-def pair(shared: Site) -> Site:
-    """The pair, in SYNC, everything with power, owned by mse1."""
-    shared.mended()
-    if shared.owner() != "mse1":
-        shared.ok("mse1", "ha", "failback")
-        shared.until_sync()
-    return shared
 
 
 def test_settings_change_while_serving(pair: Site) -> None:
@@ -217,12 +199,12 @@ def test_failover_type_manual_waits_for_the_operator(pair: Site) -> None:
     pair.ok(owner, "ha", "settings", "--failover-type", "automatic")
 
 
-def test_failback_goes_home(pair: Site) -> None:
-    pair.ok("mse1", "ha", "switchover")
-    pair.until_sync()
-    with pair.load():
-        pair.ok("mse2", "ha", "failback")
-    assert pair.owner() == "mse1"
+def test_failback_goes_home(home: Site) -> None:
+    home.ok("mse1", "ha", "switchover")
+    home.until_sync()
+    with home.load():
+        home.ok("mse2", "ha", "failback")
+    assert home.owner() == "mse1"
 
 
 def test_a_cold_boot_of_everything(pair: Site) -> None:

@@ -1,12 +1,11 @@
 """Licences and the status screens on a real pair: in step, after a failover, and stopped."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 import pytest
-from operating import NODES, OTHER, Site, site
+from operating import NODES, OTHER, Site
 
 from openmse.platform.status.ha_info import HaInfo, PeerInfo
 from openmse.platform.status.server_info import ServerInfo, ServicesState
@@ -16,13 +15,6 @@ pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(240)]
 ADDRESSES = {"mse1": "10.10.10.11", "mse2": "10.10.10.12"}
 ROLES = {"mse1": "primary", "mse2": "secondary"}
 KEYS = "/etc/openmse/licence-keys"
-
-
-@pytest.fixture(scope="module")
-def at() -> Iterator[Site]:
-    """A pair with a witness."""
-    with site() as built:
-        yield built
 
 
 def ha(at: Site, node: str, code: int = 0) -> HaInfo:
@@ -100,8 +92,9 @@ def check_in_step(at: Site) -> None:
     assert two.sessions == ()
 
 
-def test_screens_and_licences_through_a_failover(at: Site) -> None:
+def test_screens_and_licences_through_a_failover(home: Site) -> None:
     """Told, licensed on either node, failed over, stopped: both commands, and the limits."""
+    at = home
     for node in NODES:  # as whatever looks after licences does from time to time
         at.ok(node, "license", "sync")
     at.ok("mse1", "license", "sync")  # has read what mse2 told

@@ -43,6 +43,13 @@ def _mode(at: Site, mode: str) -> None:
     at.until(lambda: is_known("mse1") and is_known("mse2"), f"both know the mode {mode}")
 
 
+def test_it_is_pinned_and_serves(pair: Site) -> None:
+    picture = pair.lab.status()
+    assert list(picture["machines"]) == ["mse1", "mse2", "client"]
+    assert picture["groups"]["mse1"]["mode"] == "PINNED"
+    assert pair.value("select 1") == "1"
+
+
 def test_manual_waits_for_the_operator(pair: Site) -> None:
     _mode(pair, "manual")
     owner = pair.owner()

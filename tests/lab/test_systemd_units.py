@@ -28,20 +28,31 @@ CAPABILITIES = 0x8870EB
 """CHOWN DAC_OVERRIDE FOWNER KILL SETGID SETUID NET_ADMIN NET_RAW IPC_LOCK SYS_PTRACE SYS_NICE."""
 
 
-@pytest.fixture
-def machine(lab: Laboratory) -> Iterator[SystemdMachine]:
-    """mse1 as an unpaired primary, under systemd."""
-    config = provision.node_config(lab.machines["mse1"], Topology.PAIR_NO_WITNESS, 2.0)
-    done = lab.exec("mse1", ["mkdir", "-p", "/etc/openmse"])
-    assert not done.returncode
-    script = "cat > /etc/openmse/openmse.toml"
-    assert not lab.exec("mse1", ["sh", "-c", script], input_text=config).returncode
-    found = SystemdMachine(lab, "mse1")
+@pytest.fixture(scope="module")
+def booted() -> Iterator[list[SystemdMachine]]:
+    """The machine that runs, if any."""
+    found: list[SystemdMachine] = []
     yield found
-    found.off()
-    leave = "rm -rf /var/lib/openmse /run/openmse /etc/openmse /etc/systemd /run/systemd"
-    forget = "for file in passwd group shadow gshadow; do sed -i /^openmse-/d /etc/$file; done"
-    lab.exec("mse1", ["sh", "-c", f"{leave}; {forget}"])
+    for machine in found:
+        machine.off()
+
+
+@pytest.fixture
+def machine(own_lab: Laboratory, booted: list[SystemdMachine]) -> Iterator[SystemdMachine]:
+    """mse1 as an unpaired primary, under systemd, with nothing of the product running.
+
+    Booted once for all tests that leave it so, and anew after one that does not.
+    """
+    if not booted:
+        config = provision.node_config(own_lab.machines["mse1"], Topology.PAIR_NO_WITNESS, 2.0)
+        script = "mkdir -p /etc/openmse; cat > /etc/openmse/openmse.toml"
+        assert not own_lab.exec("mse1", ["sh", "-c", script], input_text=config).returncode
+        booted.append(SystemdMachine(own_lab, "mse1"))
+    yield booted[0]
+    if not booted[0].is_idle():
+        booted.pop().off()
+        leave = "rm -rf /var/lib/openmse /run/openmse /etc/openmse /etc/systemd /run/systemd"
+        own_lab.exec("mse1", ["sh", "-c", leave])
 
 
 def _facts(pid: int | None) -> dict[str, str]:
@@ -120,12 +131,12 @@ class Peer:
         return found
 
 
-def test_a_reboot_hands_over_first(lab: Laboratory, machine: SystemdMachine) -> None:
+def test_a_reboot_hands_over_first(own_lab: Laboratory, machine: SystemdMachine) -> None:
     assert machine.msed("start").returncode == 0
-    peer = Peer(lab)
+    peer = Peer(own_lab)
     try:
         machine.write("/etc/openmse/password", PASSWORD)
-        pair = ["mse", "ha", "pair", "--peer", lab.machines["mse2"].address, "--no-witness"]
+        pair = ["mse", "ha", "pair", "--peer", own_lab.machines["mse2"].address, "--no-witness"]
         paired = machine.run(*pair, "--password-file", "/etc/openmse/password")
         assert paired.returncode == 0, paired
         assert wait_for(lambda: peer.status().get("sync") == "sync", 60), peer.status()
@@ -140,7 +151,7 @@ def test_a_reboot_hands_over_first(lab: Laboratory, machine: SystemdMachine) -> 
         machine.wait_off(120)
         after = peer.status()
         assert (after["role"], after["admits_clients"]) == ("primary", True), after
-        events = lab.exec("mse1", ["mse", "ha", "events"]).stdout
+        events = own_lab.exec("mse1", ["mse", "ha", "events"]).stdout
         assert "StopNode" in events
     finally:
         peer.msed("stop")

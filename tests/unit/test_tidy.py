@@ -35,3 +35,11 @@ def test_a_file_fits_a_head(path: Path) -> None:
         if len(positional) > MAX_PARAMETERS:
             faults.append(f"{function.name} has more than {MAX_PARAMETERS} positional parameters")
     assert not faults
+
+
+def test_laboratories_are_built_below_tests_lab_only() -> None:
+    """There they have the machine to themselves: two at once would measure each other."""
+    tests = ROOT / "tests"
+    others = [p for p in tests.rglob("*.py") if not p.is_relative_to(tests / "lab")]
+    module = "openmse.lab." + "laboratory"
+    assert [str(p.relative_to(ROOT)) for p in others if module in p.read_text()] == []

@@ -21,6 +21,7 @@ from openmse.guard.feed import SOCKET_NAME, STOPPED_NAME, Feed, encode
 from openmse.guard.processes import start_time
 from openmse.node.drivers.guard_feed import GuardFeed, HealthMonitorLock
 
+pytestmark = pytest.mark.alone
 STAND_IN = Path(__file__).with_name("stand_in.py")
 MS = 1_000_000
 LATE = 450 * MS

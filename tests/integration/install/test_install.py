@@ -19,14 +19,35 @@ pytestmark = [
 @pytest.fixture
 def machine(tmp_path: Path) -> Path:
     """A machine's files: accounts and nothing else."""
-    etc = tmp_path / "etc"
+    return _new(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A machine on which all is installed."""
+    made = _new(tmp_path_factory.mktemp("template"))
+    done = _mse("install", "--root", str(made))
+    assert done.returncode == 0, done.stderr
+    return made
+
+
+@pytest.fixture
+def installed(template: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    copy = tmp_path / "machine"
+    subprocess.run(["cp", "--archive", str(template), str(copy)], check=True, timeout=30)
+    return copy
+
+
+def _new(folder: Path) -> Path:
+    etc = folder / "etc"
     etc.mkdir()
     (etc / "passwd").write_text("root:x:0:0:root:/root:/bin/bash\n")
     (etc / "group").write_text("root:x:0:\n")
     (etc / "shadow").write_text("root:*:19000:0:99999:7:::\n")
     (etc / "gshadow").write_text("root:*::\n")
     (etc / "login.defs").write_text("SYS_UID_MIN 100\nSYS_UID_MAX 999\n")
-    return tmp_path
+    return folder
 
 
 def _mse(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -86,8 +107,8 @@ def test_it_is_all_there_and_once_is_enough(machine: Path) -> None:
     assert _all(machine) == after
 
 
-def test_what_somebody_changed_is_kept(machine: Path) -> None:
-    assert _mse("install", "--root", str(machine)).returncode == 0
+def test_what_somebody_changed_is_kept(installed: Path) -> None:
+    machine = installed
     unit = machine / "etc/systemd/system/openmse.service"
     ours = unit.read_text()
     unit.write_text(ours + "# mine\n")
@@ -129,8 +150,8 @@ def test_data_elsewhere_may_be_written_to(machine: Path) -> None:
     assert not drop_in.parent.exists()
 
 
-def test_data_and_accounts_stay(machine: Path) -> None:
-    assert _mse("install", "--root", str(machine)).returncode == 0
+def test_data_and_accounts_stay(installed: Path) -> None:
+    machine = installed
     (machine / "var/lib/openmse/register").write_text("{}")
     changed = machine / "etc/logrotate.d/openmse"
     changed.write_text("mine")

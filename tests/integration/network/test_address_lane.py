@@ -20,7 +20,7 @@ from openmse.node.drivers.virtual_ip import frames
 from openmse.node.drivers.virtual_ip.addresses import Addresses
 from openmse.node.runtime.address_lane import AddressLane, AddressSettings
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.alone]
 PORT = 5432
 BOTH = (VIP4, VIP6)
 each_family = pytest.mark.parametrize("address", [VIP4, VIP6])

@@ -18,7 +18,7 @@ from openmse.ha.values import FOREVER, MILLISECOND, SECOND, Instant
 from openmse.node.drivers.kernel_lease import KernelLease, LeaseConfig, remove_other_leases
 from openmse.node.drivers.virtual_ip import VirtualIp, VirtualIpConfig
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.alone]
 PORT = 5432
 CONFIG = LeaseConfig(
     group="t1",

@@ -9,7 +9,7 @@ from openmse.setup import probes
 from openmse.setup.checks import Claim
 from openmse.setup.values import Interface, Machine, View
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.alone]
 
 
 def test_an_address_in_use_is_found_and_a_free_one_is_free(lan: Lan) -> None:

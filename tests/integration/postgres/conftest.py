@@ -1,8 +1,10 @@
 """Real PostgreSQL; as root the servers run as the user ``openmse``."""
 
+import fcntl
 import os
 import pwd
 import subprocess
+import tempfile
 from collections.abc import AsyncIterator
 
 import pytest
@@ -13,13 +15,17 @@ from postgres_pair import UNIX_USER, Pair, new_pair
 def unix_user() -> str:
     """The user PostgreSQL runs as; made on a machine of ours that lacks it."""
     if os.geteuid() == 0:
-        try:
-            pwd.getpwnam(UNIX_USER)
-        except KeyError:
-            subprocess.run(
-                ["useradd", "--system", "--no-create-home", UNIX_USER], check=True, timeout=30
-            )
+        with open(os.path.join(tempfile.gettempdir(), "openmse-tests.lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # files run side by side: only one may make it
+            _make(UNIX_USER)
     return UNIX_USER
+
+
+def _make(user: str) -> None:
+    try:
+        pwd.getpwnam(user)
+    except KeyError:
+        subprocess.run(["useradd", "--system", "--no-create-home", user], check=True, timeout=30)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ def is_serving(view: DbView) -> bool:
     return view.process is DbProcess.UP and view.role is DbRole.PRIMARY
 
 
+@pytest.mark.alone
 async def test_a_killed_server_is_back_at_once_with_a_fresh_barrier(pair: Pair) -> None:
     one, _two = await pair.in_sync()
     times = []
@@ -125,6 +126,7 @@ async def test_a_crashed_backend_takes_the_whole_server_through_the_barrier(pair
     await client.close()
 
 
+@pytest.mark.alone
 async def test_an_immediate_stop_ends_even_a_frozen_server(pair: Pair) -> None:
     one = await pair.primary()
     for pid in server_processes(one.settings.data_dir):
@@ -137,6 +139,7 @@ async def test_an_immediate_stop_ends_even_a_frozen_server(pair: Pair) -> None:
     assert took < 1.0
 
 
+@pytest.mark.alone
 async def test_a_fast_stop_is_made_immediate(pair: Pair) -> None:
     one = await pair.primary()
     os.kill(one.postmaster(), signal.SIGSTOP)

@@ -191,6 +191,7 @@ async def test_version_six(open_party: Any, until: Any) -> None:
     await until(lambda: two.messages)
 
 
+@pytest.mark.alone
 async def test_cost_of_a_datagram(open_party: Any, until: Any) -> None:
     """The witness's budget: 1,000 groups at default timing in less than one core."""
     import time

@@ -15,6 +15,7 @@ import pytest
 
 pytestmark = [
     pytest.mark.root,
+    pytest.mark.alone,
     pytest.mark.skipif(
         os.geteuid() != 0 or not shutil.which("ip"), reason="needs root and ip to make namespaces"
     ),

@@ -314,6 +314,7 @@ async def child(site: Any, open_party: Open, until: Any) -> AsyncIterator[Any]:
         await process.wait()
 
 
+@pytest.mark.alone
 async def test_a_killed_process_is_noticed_at_once(child: Any, until: Any) -> None:
     one, process = child
     started = asyncio.get_running_loop().time()
@@ -379,6 +380,7 @@ async def test_a_server_that_never_answers_is_left_and_tried_again(
             sock.close()
 
 
+@pytest.mark.alone
 async def test_it_comes_back_by_itself(site: Any, open_party: Open, until: Any) -> None:
     one, two = await pair(site, open_party, until)
     address = two.mesh.address

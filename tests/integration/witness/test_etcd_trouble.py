@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from etcd_nodes import (
     ANSWER_S,
     WAIT_NS,
@@ -80,6 +81,7 @@ async def test_an_etcd_that_went_back_in_time_comes_back_as_a_voter_nobody_knows
         assert answer.stamp.incarnation != first
 
 
+@pytest.mark.alone
 async def test_a_hanging_etcd_costs_a_deadline_and_not_the_node(
     make_etcd: Callable[..., Etcd], group: str
 ) -> None:
