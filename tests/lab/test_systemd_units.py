@@ -144,8 +144,8 @@ def test_a_reboot_hands_over_first(lab: Laboratory, machine: SystemdMachine) -> 
 
 
 def test_the_witness_runs_as_a_user_without_rights(machine: SystemdMachine) -> None:
-    accounts = machine.run("mse", "install", "--accounts-only")
-    assert "add the system user openmse-witness" in accounts.stdout, accounts
+    told(machine, "mse", "install", "--accounts-only")  # or another test has made them already
+    assert told(machine, "getent", "passwd", "openmse-witness")
     machine.write("/etc/openmse/password", PASSWORD)
     prepared = machine.run("mse", "witness", "init", "--password-file", "/etc/openmse/password")
     assert prepared.returncode == 0, prepared
