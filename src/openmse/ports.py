@@ -69,7 +69,8 @@ TABLE = (
         "TCP",
         "node",
         "management.port",
-        "The management API of a node (HTTPS), for the console and for programs.",
+        "The management API of a node (HTTPS), for the console, for programs, and for a primary "
+        "that asks a secondary what machine it is.",
         "management.toml",
     ),
     Port(

@@ -18,6 +18,7 @@ _BOOT = """\
 mount --make-rprivate /
 mount -t proc proc /proc
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mount -o remount,ro,bind /sys
 exec env -i container=openmse-lab PATH="$PATH" /lib/systemd/systemd --log-level=warning
 """
 _LIBRARY = (
@@ -104,6 +105,12 @@ class SystemdMachine:
     def show(self, unit: str, what: str) -> str:
         """One property of a unit."""
         return self.run("systemctl", "show", "-p", what, "--value", unit).stdout.strip()
+
+    def unmask(self, *units: str) -> None:
+        """Let units of the host's own packages be started here after all."""
+        links = [f"/etc/systemd/system/{unit}" for unit in units]
+        assert self.run("rm", *links).returncode == 0
+        assert self.run("systemctl", "daemon-reload").returncode == 0
 
     def off(self) -> None:
         """End it, however far it got, and remove what it made of its control group."""

@@ -14,9 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from openmse.install import package
+from openmse.cli.install import command_names
+from openmse.install import completion, manual, package
+from openmse.install.layout import ENABLED_UNITS, UNITS
 
 ROOT = Path(__file__).resolve().parents[2]
+
 DEB = ROOT / "dist" / package.file_name()
 pytestmark = [
     pytest.mark.root,
@@ -26,6 +29,14 @@ pytestmark = [
     pytest.mark.skipif(not shutil.which("debootstrap"), reason="needs debootstrap"),
     pytest.mark.skipif(not DEB.exists(), reason="needs 'make deb'"),
 ]
+CONTAINS = (
+    *(f"/usr/bin/{name}" for name in command_names()),
+    "/opt/mse/setup/setup.sh",
+    "/etc/init.d/msed",
+    *(f"/usr/lib/systemd/system/{unit}" for unit in UNITS),
+    *(f"/usr/share/man/man{page[-1]}/{page}.gz" for page in manual.pages()),
+    *(f"/usr/share/{path}" for path in completion.files()),
+)
 PACKAGES = "python3,libnftables1,systemd,init-system-helpers,logrotate"
 
 
@@ -74,13 +85,24 @@ def test_its_whole_life(debian: Debian) -> None:
     assert status.returncode == 2
     assert "This machine is not set up" in status.stderr
 
+    contents = debian.run("dpkg", "-L", "openmse").splitlines()
+    assert [path for path in CONTAINS if path not in contents] == []
+    assert 'hostname = "' in debian.run("/opt/mse/setup/setup.sh", "--print-answers")
+    dry = debian.run("mse-setup", "--dry-run", "--answers", "/dev/null")
+    assert dry == "# Nothing would change.\n"
+    offered = debian.run(
+        "sh", "-c", "COMP_WORDS='mse ha swi' COMP_CWORD=2 _MSE_COMPLETE=bash_complete mse"
+    )
+    assert offered == "plain,switchover\n"
+
     passwd = (debian.folder / "etc/passwd").read_text()
     for user in ("openmse", "openmse-witness", "openmse-console"):
         assert f"\n{user}:" in passwd
     keys = debian.folder / "var/lib/openmse-witness"
     assert stat.S_IMODE(keys.stat().st_mode) == 0o700
-    for unit in ("openmse.service", "openmse-admin.service", "openmse-witness.service"):
-        assert debian.run("systemctl", "is-enabled", unit) == "enabled\n"
+    for unit in UNITS:
+        is_on = "enabled" if unit in ENABLED_UNITS else "disabled"
+        assert debian.try_("systemctl", "is-enabled", unit).stdout == f"{is_on}\n"
         debian.run("systemd-analyze", "verify", "--man=no", unit)
     debian.run("logrotate", "--debug", "/etc/logrotate.d/openmse")
 

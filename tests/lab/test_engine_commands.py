@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from openmse.guard.processes import start_time
+from openmse.install.layout import Destination, filled, packaged
 from openmse.lab import provision
 from openmse.lab.laboratory import Laboratory
 from openmse.lab.topology import Topology
@@ -65,6 +66,17 @@ class Node:
         command = ["python3", "-m", "openmse.cli.msed", *arguments]
         return self.lab.exec(self.name, ["/opt/openmse/venv/bin/" + command[0], *command[1:]])
 
+    def script(self, verb: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run /etc/init.d/msed as init does in a runlevel."""
+        bin_dir = "/var/lib/init-script"
+        python = "#!/bin/sh\nexec /opt/openmse/venv/bin/python3 -m openmse.cli.msed"
+        self.write(f"{bin_dir}/msed", f'{python} "$@"\n')
+        to = Destination(python="", bin_dir=bin_dir, commands=())
+        self.write("/etc/init.d/msed", filled(packaged("msed.init"), to).decode())
+        self.lab.exec(self.name, ["chmod", "755", f"{bin_dir}/msed", "/etc/init.d/msed"])
+        variables = [f"{key}={value}" for key, value in environment.items()]
+        return self.lab.exec(self.name, ["env", *variables, "/etc/init.d/msed", verb])
+
     def pids(self) -> dict[str, int | None]:
         return self.lab.pids(self.name)
 
@@ -119,7 +131,9 @@ def test_a_node_is_started_looked_at_and_stopped(node: Node) -> None:
 
 
 def test_what_is_killed_comes_back_and_what_serves_is_kept(node: Node) -> None:
-    assert node.msed("start").returncode == 0
+    booted = node.script("start", RUNLEVEL="2", PREVLEVEL="N")
+    assert (booted.returncode, booted.stdout) == (0, STARTED)
+    assert node.script("status").returncode == 0
     before = node.pids()
 
     _kill(before["guard"])  # its keeper starts another, which finds the health monitor alive
@@ -140,8 +154,11 @@ def test_what_is_killed_comes_back_and_what_serves_is_kept(node: Node) -> None:
     assert started.returncode == 0, started
     assert "Health Monitor successfully started" in started.stdout
     assert node.pids()["postgres"] == before["postgres"], "adopted, not started anew"
-    assert node.msed("stop").returncode == 0
+    ended = node.script("stop", RUNLEVEL="6", PREVLEVEL="2")
+    assert ended.returncode == 0
+    assert "There is no handover" in ended.stderr, "a reboot hands over where it can"
     assert set(node.pids().values()) == {None}
+    assert node.script("status").returncode == 3, "what init scripts say of what does not run"
 
 
 def test_what_keeps_it_from_starting_is_named_and_nothing_is_left(node: Node) -> None:
@@ -150,6 +167,8 @@ def test_what_keeps_it_from_starting_is_named_and_nothing_is_left(node: Node) ->
     assert missing.returncode == 2
     assert "This machine is not set up" in missing.stderr
     assert "mse setup" in missing.stderr
+    assert node.script("start").returncode == 6, "not configured, as init scripts say"
+    assert node.script("stop", RUNLEVEL="0").returncode == 0
 
     node.configure()
     text = node.lab.exec("mse1", ["cat", CONFIG]).stdout

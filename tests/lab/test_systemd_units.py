@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,8 @@ pytestmark = [
 ]
 
 PASSWORD = "a word for two machines\n"
+NETWORKD = SYSTEMD.parent / "systemd-networkd"
+CHRONYD = shutil.which("chronyd", path="/usr/sbin:/sbin")
 CAPABILITIES = 0x8870EB
 """CHOWN DAC_OVERRIDE FOWNER KILL SETGID SETUID NET_ADMIN NET_RAW IPC_LOCK SYS_PTRACE SYS_NICE."""
 
@@ -158,8 +161,8 @@ def test_a_reboot_hands_over_first(own_lab: Laboratory, machine: SystemdMachine)
 
 
 def test_the_witness_runs_as_a_user_without_rights(machine: SystemdMachine) -> None:
-    accounts = machine.run("mse", "install", "--accounts-only")
-    assert "add the system user openmse-witness" in accounts.stdout, accounts
+    told(machine, "mse", "install", "--accounts-only")  # or another test has made them already
+    assert told(machine, "getent", "passwd", "openmse-witness")
     machine.write("/etc/openmse/password", PASSWORD)
     prepared = machine.run("mse", "witness", "init", "--password-file", "/etc/openmse/password")
     assert prepared.returncode == 0, prepared
@@ -197,3 +200,108 @@ def test_the_console_runs_as_a_user_without_rights(machine: SystemdMachine) -> N
     assert "CapBnd:\t0000000000000000\n" in facts
     assert machine.run("systemctl", "stop", "openmse-console").returncode == 0
     assert machine.show("openmse-console.service", "Result") == "success"
+
+
+ANSWERS = """\
+hostname = "mse7"
+domain = "example.net"
+[ha]
+role = "primary"
+virtual_ip = "10.10.10.70"
+virtual_netmask = "255.255.255.0"
+[interface.eth0]
+address = "10.10.10.71"
+netmask = "255.255.255.0"
+gateway = "10.10.10.11"
+[dns]
+enabled = true
+servers = ["10.10.10.53"]
+[time]
+zone = "Asia/Tokyo"
+ntp = true
+ntp_servers = ["10.10.10.13", "2.debian.pool.ntp.org"]
+"""
+CHRONY_CONF = """\
+confdir /etc/chrony/conf.d
+pool 2.debian.pool.ntp.org iburst
+sourcedir /etc/chrony/sources.d
+driftfile /var/lib/chrony/chrony.drift
+makestep 1 3
+"""
+CLOCK_UNIT = """\
+[Service]
+ExecStart=/bin/sh -c 'grep -c ^server /etc/chrony/sources.d/openmse.sources; exec sleep 1000'
+[Install]
+WantedBy=multi-user.target
+"""
+"""In chrony's place: the real one would set the clock of whoever runs this test."""
+STANDS = """\
+hostname; cat /etc/hostname /etc/hosts /etc/resolv.conf /etc/timezone /etc/chrony/chrony.conf
+readlink /etc/localtime; ls -R /etc/openmse /etc/systemd/network /etc/chrony /var/lib/openmse
+systemctl is-enabled openmse openmse-admin systemd-networkd chrony
+"""
+SETUP = ("mse", "setup", "--accept-red", "--answers", "/etc/openmse/answers.toml")
+
+
+@pytest.fixture
+def blank(lab: Laboratory) -> Iterator[SystemdMachine]:
+    """A machine that is no node yet, under systemd, with networkd and something like chrony."""
+    found = SystemdMachine(lab, "witness")
+    try:
+        assert found.run("systemd-sysusers").returncode == 0
+        found.write("/etc/systemd/system/chrony.service", CLOCK_UNIT)
+        found.write("/etc/chrony/chrony.conf", CHRONY_CONF)
+        found.write("/etc/chrony/sources.d/README", "")
+        found.write("/etc/openmse/answers.toml", ANSWERS)
+        found.unmask("systemd-networkd.service")
+        assert found.run("systemctl", "start", "chrony").returncode == 0
+        yield found
+    finally:
+        found.off()
+
+
+def told(machine: SystemdMachine, *argv: str) -> str:
+    done = machine.run(*argv)
+    assert done.returncode == 0, (argv, done.stdout, done.stderr)
+    return done.stdout
+
+
+@pytest.mark.skipif(not NETWORKD.exists(), reason="needs systemd-networkd")
+def test_setup_makes_the_answers_true_or_takes_everything_back(blank: SystemdMachine) -> None:
+    before = blank.run("sh", "-c", STANDS).stdout
+    sources = "/etc/chrony/sources.d"
+    told(blank, "mount", "--bind", "-o", "ro", sources, sources)
+    failed = blank.run(*SETUP)
+    assert failed.returncode == 1, failed
+    assert "Applying timezone configuration\nApplying NTP configuration\n" in failed.stdout
+    assert "Everything before it was taken back; nothing is changed." in failed.stderr
+    assert blank.run("sh", "-c", STANDS).stdout == before
+    told(blank, "umount", sources)
+
+    assert told(blank, *SETUP).splitlines()[-2:-1] == ["Success"]
+    assert told(blank, "hostname") == "mse7\n"
+    assert told(blank, "hostnamectl", "--static") == "mse7\n"
+    assert "Timezone=Asia/Tokyo\n" in told(blank, "timedatectl", "show")
+    assert told(blank, "cat", "/etc/resolv.conf") == "search example.net\nnameserver 10.10.10.53\n"
+    assert told(blank, "getent", "hosts", "mse7.example.net").split()[0] == "10.10.10.71"
+    units = ("openmse", "openmse-admin", "systemd-networkd", "chrony")
+    assert told(blank, "systemctl", "is-enabled", *units) == "enabled\n" * 4
+    journal = told(blank, "journalctl", "-o", "cat", "-u", "chrony")
+    assert "\n1\n" in journal, "it runs, so it was restarted to read its new servers"
+    if CHRONYD is not None:
+        both = ["/etc/chrony/chrony.conf", f"{sources}/openmse.sources"]
+        blank.write("/etc/chrony/both", told(blank, "cat", *both))
+        told(blank, CHRONYD, "-p", "-f", "/etc/chrony/both")
+
+    told(blank, "ip", "-4", "address", "flush", "dev", "eth0")  # as after a boot
+    told(blank, "systemctl", "start", "systemd-networkd")
+
+    def state() -> str:
+        return blank.run("networkctl", "status", "eth0").stdout
+
+    assert wait_for(lambda: "Gateway: 10.10.10.11\n" in state(), 15), state()
+    assert "State: routable" in state()
+    assert "Network File: /etc/systemd/network/05-openmse-eth0.network\n" in state()
+    addresses = json.loads(told(blank, "ip", "-json", "-4", "address", "show", "dev", "eth0"))
+    found = [(one["local"], one["prefixlen"]) for one in addresses[0]["addr_info"]]
+    assert found == [("10.10.10.71", 24)]

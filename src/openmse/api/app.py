@@ -44,13 +44,15 @@ from openmse.api.operations import Operation
 from openmse.api.summary import SettingsView, Summary, TakeoverView
 from openmse.errors import MseError
 from openmse.node.control.snapshot import Snapshot
+from openmse.platform.candidate import Candidate
 from openmse.platform.exchange import Exchanged
 
 _LOG = logging.getLogger("openmse.api")
 _OWN = (
     *(Snapshot, Summary, Info, EventPage, Operation, SettingsView, TakeoverView, ErrorBody),
-    *(LicencesView, LicenceChanged, Exchanged),
+    *(LicencesView, LicenceChanged, Exchanged, Candidate),
 )
+_PUBLIC = ("/v1/hello", "/v1/candidate")
 _REF = "#/components/schemas/{name}"
 
 
@@ -187,7 +189,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
         for operation in item.values():
             operation["responses"].pop("422", None)
             operation["responses"]["default"] = error
-            if path != "/v1/hello":
+            if path not in _PUBLIC:
                 operation["security"] = [{"password": []}, {"token": []}]
     return found
 

@@ -88,6 +88,8 @@ class PairBody(Body):
     peer: Address
     password: Secret
     pairing_port: Port = ports.PAIRING
+    management_port: Port = ports.MANAGEMENT
+    """Of the secondary's management API, which is asked what machine it is."""
     witness: WitnessBody | None = None
 
 

@@ -10,8 +10,11 @@ from msgspec import Struct
 from openmse import __version__
 from openmse.api.context import Context
 from openmse.api.licences import engine_of
-from openmse.errors import MseError
+from openmse.errors import CommandRefused, MseError
+from openmse.node import group as group_file
+from openmse.node.config import Role
 from openmse.node.runtime.event_log import wall_now
+from openmse.platform.candidate import Candidate, this_machine
 from openmse.platform.engine import Engine
 from openmse.platform.machines import device_type
 from openmse.wire.versions import WIRE_VERSION
@@ -94,6 +97,21 @@ def info_of(ctx: Context) -> Info:
         is_monitor_up=snapshot is not None,
         services=(_platform(ctx),),
         offers=_offers(engine),
+    )
+
+
+def candidate_of(ctx: Context) -> Candidate:
+    """This machine, as a primary asks for it before a pairing. Raises CommandRefused."""
+    places = ctx.node.places
+    if ctx.node.node.role is not Role.SECONDARY or group_file.load(places.group) is not None:
+        raise CommandRefused(
+            "This node does not wait to be paired.",
+            "Only a secondary that is not paired tells strangers what machine it is.",
+        )
+    return Candidate(
+        name=ctx.node.node.name,
+        version=__version__,
+        machine=this_machine(ctx.node_path, places.state_dir),
     )
 
 

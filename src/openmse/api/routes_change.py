@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Depends, Query, Request, Response
+from msgspec.structs import replace
 
 from openmse.api.answers import JsonResponse, described
 from openmse.api.bodies import (
@@ -24,6 +25,7 @@ from openmse.api.bodies import (
 )
 from openmse.api.context import Context
 from openmse.api.guards import Administrator, Ctx, Key, Operator, asked_by
+from openmse.api.monitor import in_thread
 from openmse.api.operations import Operation, OperationKind, OperationState
 from openmse.api.runner import Asked, Outcome, Reporter, Work
 from openmse.cli.drill import Report, Script, rehearse
@@ -42,6 +44,8 @@ from openmse.node.control.commands import (
 )
 from openmse.pki.files import write_file
 from openmse.pki.password import PairingStore
+from openmse.platform import candidate
+from openmse.platform.candidate import this_machine
 
 router = APIRouter(prefix="/v1", tags=["changing"])
 
@@ -206,8 +210,24 @@ async def pair(ask: Asking, who: Administrator, body: PairBody) -> Response:
         raise UsageError("The peer's address is this node's own; nothing was changed.")
     witness = _witness(body.witness) if body.witness is not None else None
     args = PairArgs(peer, body.password.get_secret_value(), body.pairing_port, witness)
-    work = _command(ask.ctx, "pair", args)
+    work = _pair(ask.ctx, args, body.management_port)
     return await _answer(ask, OperationKind.PAIR, _shown(body.model_dump()), ask.by(who), work)
+
+
+def _pair(ctx: Context, args: PairArgs, management_port: int) -> Work:
+    """Ask the secondary what machine it is, and refuse it before anything is changed."""
+    pairing = _command(ctx, "pair", args)
+
+    def compare() -> str:
+        here = this_machine(ctx.node_path, ctx.node.places.state_dir)
+        return candidate.compare(here, args.peer, management_port)
+
+    async def work(reporter: Reporter) -> Outcome:
+        unknown = await in_thread(compare, "candidate")
+        outcome = await pairing(reporter)
+        return replace(outcome, sentence=f"{outcome.sentence} {unknown}".strip())
+
+    return work
 
 
 @router.post("/ha/unpair", **_ANSWER)

@@ -20,7 +20,7 @@ from openmse.api.answers import (
 from openmse.api.events import DEFAULT_LIMIT, MAX_LIMIT, EventPage, instant, page
 from openmse.api.events import Query as EventQuery
 from openmse.api.guards import Ctx, Reader
-from openmse.api.info import API_VERSION, Info, info_of
+from openmse.api.info import API_VERSION, Info, candidate_of, info_of
 from openmse.api.monitor import in_thread
 from openmse.api.operations import KEPT, Operation, OperationState
 from openmse.api.summary import (
@@ -38,6 +38,7 @@ from openmse.node.control.commands import JournalFlushed
 from openmse.node.control.snapshot import Snapshot
 from openmse.node.runtime import event_log
 from openmse.node.runtime.journal import files
+from openmse.platform.candidate import Candidate
 
 router = APIRouter(prefix="/v1", tags=["reading"])
 public = APIRouter(prefix="/v1", tags=["reading"])
@@ -51,6 +52,13 @@ Kinds = Annotated[list[str], Query(max_length=50)]
 async def hello(ctx: Ctx) -> JsonResponse:
     """What anybody may know: the product and the fingerprint to be pinned."""
     return JsonResponse(Hello(product="OpenMSE", api=API_VERSION, fingerprint=ctx.fingerprint))
+
+
+@public.get("/candidate", **described(Candidate))
+async def candidate(ctx: Ctx) -> JsonResponse:
+    """What machine waits here to be paired; told to anybody, and only until it is paired."""
+    async with ctx.reading():
+        return JsonResponse(await in_thread(lambda: candidate_of(ctx), "candidate"))
 
 
 @router.get("/me", **described(Me))

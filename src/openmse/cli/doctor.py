@@ -49,6 +49,8 @@ class LocalFacts(Struct, frozen=True, kw_only=True):
     has_watchdog: bool = False
     is_agent_executable: bool = False
     interfaces: tuple[str, ...] = ()
+    pair_fault: str = ""
+    """Why the two machines should be no pair, by what they have told each other."""
     tails: tuple[str, ...] = ()
     """Directories with parts of a history that a rejoin removed, the oldest first."""
 
@@ -94,6 +96,13 @@ def _local(facts: LocalFacts) -> Iterator[Finding]:
             f"Of what a rejoin removed from this node's own history, {len(facts.tails)} part(s) "
             f"are kept aside, the newest in {facts.tails[-1]}.",
             "Its summary.json says what is in it; nothing is to be done unless writes are missed.",
+        )
+    if facts.pair_fault:
+        yield Finding(
+            Severity.WARNING,
+            "machines_unequal",
+            facts.pair_fault,
+            "Replace the secondary by a machine that is at least as large (docs/platform.md).",
         )
     if facts.config is not None:
         yield from _devices(facts, facts.config)

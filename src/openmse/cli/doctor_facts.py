@@ -2,11 +2,12 @@
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from openmse.cli.doctor import LocalFacts
 from openmse.errors import ConfigError, MseError, StateError
-from openmse.node.config import Places
+from openmse.node.config import NodeConfig, Places, Role
 from openmse.node.config_load import load
 
 
@@ -36,8 +37,19 @@ def gather(path: Path, places: Places, down: MseError | None) -> LocalFacts:
         has_watchdog=config is not None and Path(config.watchdog.device).exists(),
         is_agent_executable=config is not None and os.access(config.fencing.agent, os.X_OK),
         tails=_tails(state_dir / "postgres" / "divergent"),
+        pair_fault=_pair_fault(path, config) if config is not None else "",
         interfaces=tuple(sorted(path.name for path in Path("/sys/class/net").glob("*"))),
     )
+
+
+def _pair_fault(path: Path, config: NodeConfig) -> str:
+    """Why the two should be no pair; '' also where a file of the platform cannot be read."""
+    from openmse.platform.candidate import doubt
+
+    is_primary = config.node.role is Role.PRIMARY
+    with suppress(MseError):
+        return doubt(path, config.places.state_dir, config.node.name, is_primary=is_primary)
+    return ""
 
 
 def _register(path: Path) -> tuple[str, str]:

@@ -5,11 +5,13 @@ import ipaddress
 import click
 
 from openmse import ports
-from openmse.cli.machine import connect, load_config, perform, status, tell
+from openmse.cli.machine import config_path, connect, load_config, perform, status, tell
 from openmse.cli.passwords import password
 from openmse.errors import CommandRefused, UsageError
+from openmse.install.engine.parts import admin_address
 from openmse.node.config import NodeConfig, Role, WitnessKind, WitnessSection
 from openmse.node.control.commands import PairArgs, UnpairArgs, WitnessArgs
+from openmse.platform import candidate
 
 _kind = click.Choice([kind.value for kind in WitnessKind if kind is not WitnessKind.NONE])
 
@@ -20,6 +22,9 @@ _kind = click.Choice([kind.value for kind in WitnessKind if kind is not WitnessK
     "--password-file", default="", metavar="FILE", help="Its pairing password ('-': stdin)."
 )
 @click.option("--port", default=0, metavar="PORT", help="Its pairing port, if not the default.")
+@click.option(
+    "--management-port", default=0, metavar="PORT", help="Its management API's, if not as here."
+)
 @click.option("--witness", default="", metavar="ADDRESS", help="The witness's own address.")
 @click.option("--witness-password-file", default="", metavar="FILE", help="The witness's password.")
 @click.option("--witness-port", default=0, metavar="PORT", help="Its pairing port.")
@@ -30,7 +35,8 @@ def pair(ctx: click.Context, /, **options: str | int | bool) -> None:
 
     Run it on the primary while both daemons run. On the secondary 'mse node init' was given the
     same pairing password. The password never crosses the wire. What [witness] in the
-    configuration file says is used where --witness is not given.
+    configuration file says is used where --witness is not given. The secondary is asked what
+    machine it runs on, and refused if it does not back this one (docs/platform.md).
     """
     config = load_config(ctx)
     if config.node.role is not Role.PRIMARY:
@@ -47,10 +53,19 @@ def pair(ctx: click.Context, /, **options: str | int | bool) -> None:
                 "This node is paired already; nothing was changed.",
                 "'mse ha unpair' dissolves the pair first.",
             )
+        _compare_machines(ctx, config, peer, int(options["management_port"]))
         witness = None if options["no_witness"] else _witness_for_pairing(config, options)
         secret = password(str(options["password_file"]), "Pairing password of the secondary")
         port = int(options["port"]) or config.ports.pairing
         tell(perform(client, "pair", PairArgs(peer, secret, port, witness)))
+
+
+def _compare_machines(ctx: click.Context, config: NodeConfig, peer: str, port: int) -> None:
+    """Raise PairingMatrixRefused where the two make no pair; say so where nobody can tell."""
+    here = candidate.this_machine(config_path(ctx), config.places.state_dir)
+    unknown = candidate.compare(here, peer, port or admin_address(config)[1])
+    if unknown:
+        click.echo(unknown, err=True)
 
 
 def _witness_for_pairing(

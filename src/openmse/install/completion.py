@@ -1,6 +1,10 @@
-"""Completion for the shells, made by click from the commands themselves."""
+"""Completion for the shells, made by click from the commands themselves.
 
-from collections.abc import Mapping
+Two faults of click's scripts are mended, which only real shells show (click 8.1 to 8.5): zsh's does
+nothing at every session's second TAB, and fish's cuts descriptions at their first comma.
+"""
+
+from collections.abc import Callable, Mapping
 
 import click
 from click.shell_completion import get_completion_class
@@ -29,10 +33,29 @@ def files() -> dict[str, str]:
             made_by = get_completion_class(shell)
             assert made_by is not None
             completer = made_by(command, {}, name, f"_{name.upper()}_COMPLETE")
-            found[path.format(name=name)] = _source(completer.source_template, completer)
+            text = completer.source_template % completer.source_vars()
+            found[path.format(name=name)] = _MENDS[shell](text)
     return found
 
 
-def _source(template: str, completer: click.shell_completion.ShellComplete) -> str:
-    """The script; not ``source()``, which runs the shell to see whether it is new enough."""
-    return template % completer.source_vars()
+def _bash(text: str) -> str:
+    return text
+
+
+def _zsh(text: str) -> str:
+    """The file is the function's body at every call; click's thinks so only at the first."""
+    before, is_there, after = text.partition("if [[ $zsh_eval_context[-1] == loadautofunc ]]")
+    assert is_there, "click's script for zsh is another one: look whether it needs mending"
+    call = next(line.strip() for line in after.splitlines() if '"$@"' in line)
+    return f"{before}{call}\n"
+
+
+def _fish(text: str) -> str:
+    """A description is what comes after the first comma, with all of its own."""
+    before = 'string split "," $completion'
+    assert before in text, "click's script for fish is another one: look whether it needs mending"
+    return text.replace(before, 'string split --max 1 "," $completion')
+
+
+_MENDS: Mapping[str, Callable[[str], str]] = {"bash": _bash, "zsh": _zsh, "fish": _fish}
+"""Not ``source()`` of click: that runs the shell to see whether it is new enough."""

@@ -17,6 +17,8 @@ MANIFEST = PurePosixPath("/var/lib/openmse/installed.json")
 ENABLED_UNITS = ("openmse.service", "openmse-admin.service", "openmse-witness.service")
 """Started at boot where their configuration file is; the console only where a person says so."""
 UNITS = (*ENABLED_UNITS, "openmse-console.service")
+SETUP_SCRIPT = PurePosixPath("/opt/mse/setup/setup.sh")
+"""Where the guide has the wizard."""
 EXAMPLE = PurePosixPath("/etc/openmse/openmse.toml.example")
 
 
@@ -148,6 +150,7 @@ def _others(to: Destination) -> Iterable[File]:
     yield File(EXAMPLE, packaged("openmse.toml.example").encode())
     yield File(PurePosixPath("/etc/logrotate.d/openmse"), filled(packaged("openmse.logrotate"), to))
     yield File(PurePosixPath("/etc/init.d/msed"), filled(packaged("msed.init"), to), 0o755)
+    yield File(SETUP_SCRIPT, filled(packaged("setup.sh"), to), 0o755)
 
 
 def _commands(to: Destination) -> Iterable[Link]:

@@ -1,6 +1,6 @@
 """The errors of this package; what they mean for a command is said by their base classes."""
 
-from openmse.errors import CommandRefused, ConfigError, StateError, UsageError
+from openmse.errors import CommandRefused, ConfigError, PeerError, StateError, UsageError
 
 
 class LicenceFileError(UsageError):
@@ -49,3 +49,9 @@ class PairingMatrixRefused(CommandRefused):
     """Machines of these types do not make a pair; nothing was changed."""
 
     code = "MSE-PLT-003"
+
+
+class CandidateUnknown(PeerError):
+    """The other machine does not tell what it is, so the two could not be compared."""
+
+    code = "MSE-PLT-005"

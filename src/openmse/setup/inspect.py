@@ -1,6 +1,7 @@
 """Seeing what the checks judge: asks every probe that these answers need. No judgement."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from openmse.node.config import NodeConfig
@@ -11,7 +12,7 @@ from openmse.setup.world import World
 
 
 def inspect(view: View, world: World, config: NodeConfig | None, *, is_running: bool) -> Found:
-    """The facts for ``judge``; takes about a second for each address that is asked for."""
+    """The facts for ``judge``; takes about a second, in which nobody answers for free addresses."""
     live = probes.live_addresses()
     own = frozenset(text.partition("/")[0] for texts in live.values() for text in texts)
     interface = view.health_interface
@@ -21,13 +22,18 @@ def inspect(view: View, world: World, config: NodeConfig | None, *, is_running: 
     peer = view.get("peer.address")
     state = Path(config.paths.state_dir if config is not None else "/var/lib/openmse")
     device = config.watchdog.device if config is not None else "/dev/watchdog"
+    addresses = addresses_to_probe(view, own)
+    with ThreadPoolExecutor(max_workers=len(addresses) + 2) as pool:
+        at_gateway = pool.submit(_claim, first, gateway) if is_asked else None
+        claims = pool.map(lambda address: _claim(interface, address), addresses)
+        skew = pool.submit(probes.clock_skew_ms, peer) if peer else None
     return Found(
         interfaces=world.interfaces,
         own=own,
-        gateway=_claim(first, gateway) if is_asked else Claim(),
-        claims={address: _claim(interface, address) for address in addresses_to_probe(view, own)},
+        gateway=at_gateway.result() if at_gateway is not None else Claim(),
+        claims=dict(zip(addresses, claims, strict=True)),
         peer=peer,
-        skew_ms=probes.clock_skew_ms(peer) if peer else None,
+        skew_ms=skew.result() if skew is not None else None,
         memory_bytes=probes.memory_bytes(),
         free_bytes=probes.free_bytes(state),
         taken_ports=() if is_running or config is None else probes.taken_ports(_ports(config)),

@@ -14,7 +14,16 @@ from openmse.node.group import GroupInfo
 from openmse.setup import clocks, hosts, product, recovery, resolver
 from openmse.setup.networks import NETWORKD_UNIT, Form, form_of, network_files, wanted_interfaces
 from openmse.setup.values import NO, NONE, PRIMARY, SECONDARY, YES, View, chosen_zone
-from openmse.setup.world import HOSTNAME, HOSTS, Entry, Link, World
+from openmse.setup.world import (
+    CHRONY,
+    CHRONY_SOURCES,
+    HOSTNAME,
+    HOSTS,
+    RESOLVED,
+    Entry,
+    Link,
+    World,
+)
 
 SERVICE_UNITS = ("openmse.service", "openmse-admin.service")
 CHRONY_UNIT = "chrony.service"
@@ -86,6 +95,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     steps: tuple[Step, ...]
     needs_reboot: bool = False
     notes: tuple[str, ...] = ()
+    rereads: tuple[str, ...] = ()
+    """Units that, where they run, must read their files anew once all is applied."""
 
     @property
     def changes(self) -> list[Change]:
@@ -126,7 +137,22 @@ def plan_of(source: Source) -> Plan:
     ]
     steps = tuple(step for step in made if step.changes or step.acts)
     needs_reboot = any(step.name == "network" and step.changes for step in steps)
-    return Plan(steps=steps, needs_reboot=needs_reboot, notes=tuple(_notes(source)))
+    return Plan(
+        steps=steps,
+        needs_reboot=needs_reboot,
+        notes=tuple(_notes(source)),
+        rereads=tuple(unit for unit, paths in _READERS.items() if _is_changed(steps, paths)),
+    )
+
+
+_READERS = {
+    CHRONY_UNIT: (CHRONY, CHRONY_SOURCES),
+    "systemd-resolved.service": (RESOLVED,),
+}
+
+
+def _is_changed(steps: tuple[Step, ...], paths: tuple[str, ...]) -> bool:
+    return any(change.path in paths for step in steps for change in step.changes)
 
 
 def review(source: Source) -> list[str]:

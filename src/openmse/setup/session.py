@@ -208,7 +208,8 @@ class Session:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         with _interruptible():
             apply(plan, Files(self.options.root, stamp), self._system(), self._terminal.say)
-        self._tell_end(plan)
+        stale = [self._system().reread(unit) for unit in plan.rereads]
+        self._tell_end(replace(plan, notes=(*plan.notes, *filter(None, stale))))
 
     def _tell_end(self, plan: Plan) -> None:
         say = self._terminal.say

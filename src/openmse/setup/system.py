@@ -46,6 +46,9 @@ class System(Protocol):
     def perform(self, act: Act, say: Say) -> Undo:
         """Do it, and return what takes it back. Raises StepError, and then nothing is changed."""
 
+    def reread(self, unit: str) -> str:
+        """Have a unit that runs read its files anew; why it did not, as a sentence, or ''."""
+
 
 def nothing_to_undo() -> None:
     """For acts that leave nothing behind."""
@@ -70,6 +73,10 @@ class ImageSystem:
             return _pairing_password(self._places, act.secret)
         say(f"  Not done below {self._root}, where nothing runs: {act_text(act)}.")
         return nothing_to_undo
+
+    def reread(self, unit: str) -> str:
+        """Nothing runs here."""
+        return ""
 
 
 class MachineSystem:
@@ -112,6 +119,16 @@ class MachineSystem:
                 return _set_clock(text, zone)
             case _:
                 assert_never(act)
+
+    def reread(self, unit: str) -> str:
+        """``systemctl try-restart``; the files are right already, so a failure undoes nothing."""
+        if not has_systemd():
+            return ""
+        try:
+            _systemctl("try-restart", unit)
+        except StepError as error:
+            return f"{unit} still works by its old files: {error.sentence}"
+        return ""
 
 
 def has_systemd() -> bool:

@@ -12,7 +12,7 @@ from live_core import NoPairing, config, serving
 from openmse.ha.values import Mode
 from openmse.node.control.commands import PairArgs, WitnessArgs
 
-PAIR = {"peer": "10.10.10.12", "password": "pairing secret 1"}
+PAIR = {"peer": "127.10.10.12", "password": "pairing secret 1"}
 
 
 def test_a_setting_is_changed_in_the_register(served: Served) -> None:
@@ -61,7 +61,7 @@ def test_impossible_settings_change_nothing(
         ("POST", "/v1/ha/maintenance", {}, "is_on"),
         ("POST", "/v1/ha/maintenance", {"is_on": "yes"}, "is_on"),
         ("POST", "/v1/ha/takeover", {"confirm": "mse1"}, "force"),
-        ("POST", "/v1/ha/pair", {"peer": "10.10.10.12"}, "password"),
+        ("POST", "/v1/ha/pair", {"peer": "127.10.10.12"}, "password"),
         ("POST", "/v1/ha/pair", {**PAIR, "pairing_port": 70000}, "pairing_port"),
         ("POST", "/v1/ha/switchover?wait_s=100", {}, "wait_s"),
     ],
@@ -74,7 +74,7 @@ def test_wrong_fields_are_named(
 
 
 def test_a_secret_in_a_wrong_body_is_not_told_back(shared: Served) -> None:
-    body = {"peer": "10.10.10.12", "password": ["very secret word"]}
+    body = {"peer": "127.10.10.12", "password": ["very secret word"]}
     found = shared.ask("POST", "/v1/ha/pair", json=body)
     assert found.status_code == 422
     assert "very secret word" not in found.text
@@ -116,13 +116,14 @@ def test_pairing_reaches_the_health_monitor(machine: Machine) -> None:
         unpaired = served.ok("POST", "/v1/ha/unpair", json={"confirm": "mse1"})
     enrolled = WitnessArgs("console", address="10.10.10.13", password="witness secret 2")
     assert pairing.asked == [
-        PairArgs("10.10.10.12", "pairing secret 1", witness=enrolled),
+        PairArgs("127.10.10.12", "pairing secret 1", witness=enrolled),
         enrolled,
         "remove",
         ("unpair", False),
     ]
     told = [one["sentence"] for one in (done, replaced, removed, unpaired)]
-    assert told == ["paired", "replaced", "removed", "dissolved"]
+    assert told[1:] == ["replaced", "removed", "dissolved"]
+    assert told[0].startswith("paired The machine types were not compared: the management API of ")
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from openmse.cli.main import root
 from openmse.errors import MseError
 
 SECRET = "pairing secret 1"
-PAIR = {"peer": "10.10.10.12", "password": SECRET}
+PAIR = {"peer": "127.10.10.12", "password": SECRET}
 
 
 def test_it_serves_and_ends_calmly(machine: Machine) -> None:

@@ -91,7 +91,7 @@ def test_what_cannot_be_sent_again_is_told(served: Served) -> None:
 
 def test_an_operation_under_way_is_told_at_once(machine: Machine) -> None:
     pairing = SlowPairing()
-    body = {"peer": "10.10.10.12", "password": "pairing secret 1"}
+    body = {"peer": "127.10.10.12", "password": "pairing secret 1"}
     with machine.monitor(pairing=pairing), machine.serve() as served:
         served.until_up()
         path = served.ask("POST", "/v1/ha/pair?wait_s=0", json=body).headers["location"]

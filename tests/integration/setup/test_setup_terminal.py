@@ -15,7 +15,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "unit" / "setup"))
 from setup_root import debian, picture
 
 from openmse.node.config_load import load
-from openmse.setup.screens import PRIMARY, SECONDARY
+from openmse.setup.screens import PRIMARY, SECONDARY, played
+from openmse.setup.session import Options, Session
+from openmse.setup.terminal import Terminal
 
 MSE = Path(sys.executable).with_name("mse")
 WITHIN_S = 20.0
@@ -90,12 +92,25 @@ def screen(machine: Path) -> Iterator[Screen]:
             opened.close()
 
 
+def played_here(machine: Path, typed: list[str]) -> str:
+    """What docs/setup.md would show of a conversation on this machine: from its generator."""
+    session = Session(Options(root=machine), Terminal(), lambda file: "")
+    return played(typed, session.machine).screen
+
+
+def as_on_the_page(shown: str) -> str:
+    """A terminal's lines without what is blank before and behind them."""
+    return "\n".join(line.rstrip() for line in shown.strip("\n").splitlines())
+
+
 def test_the_primary_of_the_guide(screen: Screen, machine: Path) -> None:
     typed = list(PRIMARY)
     typed[13] = "255.255.255.0"
+    expected = played_here(machine, typed)
     for line in typed:
         screen.type(line)
     shown = screen.wait("exit=0")
+    assert as_on_the_page(shown)[: len(expected)] == expected, "as docs/setup.md shows it"
     for words in (
         "Enter a host name [mse]: mse1",
         "Enter Virtual IP address: 10.10.10.11",
@@ -118,9 +133,12 @@ def test_the_secondary_of_the_guide_with_wrong_answers_and_steps_back(
     typed = list(SECONDARY)
     typed[10] = "255.255.255.0"
     wrong = ["", "Yes", "2mse", "mse2-", "mse2", "^", "^", "", "", "q", "s", "", "3", "2", "eth9"]
-    for line in [*wrong, "", "eth0", "none", "", "10.10.10.999", *typed[9:]]:
+    lines = [*wrong, "", "eth0", "none", "", "10.10.10.999", *typed[9:]]
+    expected = played_here(machine, lines)
+    for line in lines:
         screen.type(line)
     shown = screen.wait("exit=0")
+    assert as_on_the_page(shown)[: len(expected)] == expected
     for words in (
         "The host name must start with a letter",
         "The answer must be Y (yes), S (skip) or U (use default).",

@@ -130,7 +130,7 @@ def test_pairing_sends_what_the_file_and_the_options_say(
         "ha",
         "pair",
         "--peer",
-        "10.10.10.12",
+        "127.10.10.12",
         "--password-file",
         str(password),
         "--witness",
@@ -141,7 +141,7 @@ def test_pairing_sends_what_the_file_and_the_options_say(
     assert ran.code == 0
     witness = WitnessArgs("console", "witness", "10.10.10.13", 8465, "the witness's own")
     assert running.pairing is not None
-    assert running.pairing.asked == [PairArgs("10.10.10.12", "a good password", 8465, witness)]
+    assert running.pairing.asked == [PairArgs("127.10.10.12", "a good password", 8465, witness)]
     assert "a good password" not in ran.out + ran.err
 
 
@@ -150,7 +150,7 @@ def test_pairing_takes_the_witness_of_the_file(running: CliMachine, tmp_path: Pa
     running.write(extra=etcd)
     password = tmp_path / "p"
     password.write_text("a good password")
-    arguments = ["ha", "pair", "--peer", "10.10.10.12", "--password-file", str(password)]
+    arguments = ["ha", "pair", "--peer", "127.10.10.12", "--password-file", str(password)]
     assert running.run(*arguments).code == 0
     assert running.run(*arguments, "--no-witness").code == 0
     assert running.pairing is not None

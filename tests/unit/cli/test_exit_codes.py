@@ -22,7 +22,7 @@ ASKING = [
     ["ha", "rejoin"],
     ["ha", "settings"],
     ["ha", "settings", "--failover-wait", "3"],
-    ["ha", "pair", "--peer", "10.10.10.12", "--no-witness"],
+    ["ha", "pair", "--peer", "127.10.10.12", "--no-witness"],
     ["ha", "unpair", "--yes"],
     ["ha", "witness", "remove", "--yes"],
     ["ha", "witness", "replace", "--address", "10.10.10.13"],
@@ -59,7 +59,7 @@ WRONG = [
     (["ha", "pair", "--peer", "mse2"], 2, "is not an IP address"),
     (["ha", "pair", "--peer", "10.10.10.11"], 2, "own"),
     (["ha", "pair"], 2, "Missing option '--peer'"),
-    (["ha", "pair", "--peer", "10.10.10.12", "--password-file", "/no/such"], 2, "cannot be read"),
+    (["ha", "pair", "--peer", "127.10.10.12", "--password-file", "/no/such"], 2, "cannot be read"),
     (["ha", "witness", "replace", "--address", "here", "--password-file", "x"], 2, "IP address"),
     (["ha", "witness", "replace", "--kind", "etcd"], 2, "--endpoint"),
     (["ha", "events", "--since", "yesterday"], 2, "no point in time"),
@@ -86,7 +86,7 @@ def test_bad_input_is_told_and_changes_nothing(
 
 def test_passwords_that_cannot_be_used(running: CliMachine, tmp_path: Path) -> None:
     secret = tmp_path / "password"
-    arguments = ["ha", "pair", "--peer", "10.10.10.12", "--password-file", str(secret)]
+    arguments = ["ha", "pair", "--peer", "127.10.10.12", "--password-file", str(secret)]
     for content in (b"short\n", b"x" * 300, b"\xff\xfe" * 8, b"\n", b"tab\tinside it\n"):
         secret.write_bytes(content)
         ran = running.run(*arguments)
@@ -98,7 +98,7 @@ def test_passwords_that_cannot_be_used(running: CliMachine, tmp_path: Path) -> N
 
 def test_a_secondary_does_not_pair(running: CliMachine) -> None:
     running.write(role="secondary")
-    ran = running.run("ha", "pair", "--peer", "10.10.10.12")
+    ran = running.run("ha", "pair", "--peer", "127.10.10.12")
     assert ran.code == 2
     assert "configured as the secondary" in ran.err
 

@@ -1,7 +1,15 @@
 """Manual pages and completions are what the commands themselves say, and tools can read them."""
 
+import fcntl
+import os
+import pty
+import select
 import shutil
+import struct
 import subprocess
+import sys
+import termios
+import time
 from pathlib import Path
 
 import pytest
@@ -64,20 +72,106 @@ def test_the_shells_take_the_completions(tmp_path: Path) -> None:
     assert checked, "bash at least is everywhere"
 
 
+HERE = Path(sys.executable).parent
+OFFERED = ("status", "switchover", "takeover", "pair", "events", "journal")
+
+
 def test_bash_completes_a_command() -> None:
     script = completion.files()["bash-completion/completions/mse"]
     bash = shutil.which("bash")
     assert bash is not None
-    import sys
-
-    here = Path(sys.executable).parent
     line = 'COMP_WORDS=(mse ha swi); COMP_CWORD=2; _mse_completion mse; echo "${COMPREPLY[@]}"'
     done = subprocess.run(
         [bash, "-c", f"{script}\n{line}"],
         capture_output=True,
         text=True,
         timeout=30,
-        env={"PATH": f"{here}:/usr/bin:/bin"},
+        env={"PATH": f"{HERE}:/usr/bin:/bin"},
         check=False,
     )
     assert done.stdout.split() == ["switchover"], done
+
+
+def installed(tmp_path: Path) -> Path:
+    """The completion files, as an installation has them below ``share``."""
+    for name, text in completion.files().items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="needs fish (Debian package fish)")
+def test_fish_offers_the_commands(tmp_path: Path) -> None:
+    file = installed(tmp_path) / "fish/vendor_completions.d/mse.fish"
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", f"source {file}; complete -C 'mse ha '"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env={"PATH": f"{HERE}:/usr/bin:/bin", "HOME": str(tmp_path)},
+        check=False,
+    )
+    offered = dict(line.split("\t") for line in done.stdout.splitlines())
+    assert set(OFFERED) <= set(offered), done
+    assert offered["maintenance"].startswith("While on, the owner serves"), "commas do not cut it"
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="needs zsh (Debian package zsh)")
+def test_zsh_offers_the_commands_at_every_tab(tmp_path: Path) -> None:
+    with Typed(["zsh", "-f", "-i"], tmp_path) as zsh:
+        zsh.type("PS1='REA''DY> '; fpath=($PWD/zsh/site-functions $fpath)\n")
+        zsh.type("autoload -Uz compinit; compinit -u -D; print LOA''DED\n")
+        zsh.wait("LOADED")
+        zsh.type("mse ha \t")
+        screen = zsh.wait("journal ")
+        assert [word for word in OFFERED if f"\n{word} " not in screen.replace("\x1b[J", "")] == []
+        for typed, wanted in (("mse ha swi", "switchover"), ("mse ha fai", "failback")):
+            zsh.type(f"\x15{typed}\t")
+            assert wanted in zsh.wait(wanted)
+
+
+class Typed:
+    """A shell at a terminal of 120 columns, in whose place we type."""
+
+    def __init__(self, argv: list[str], home: Path) -> None:
+        env = {
+            "PATH": f"{HERE}:/usr/bin:/bin",
+            "HOME": str(home),
+            "TERM": "xterm",
+            "PWD": str(home),
+        }
+        self._ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 120, 0, 0))
+        self._shell = subprocess.Popen(
+            argv,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            cwd=installed(home),
+            env=env,
+            start_new_session=True,
+        )
+        os.close(theirs)
+
+    def __enter__(self) -> "Typed":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._ours)
+        self._shell.kill()
+        self._shell.wait(10)
+
+    def type(self, text: str) -> None:
+        """Press keys."""
+        os.write(self._ours, text.encode())
+
+    def wait(self, word: str, within_s: float = 20.0) -> str:
+        """What has appeared when ``word`` is there."""
+        screen, deadline = "", time.monotonic() + within_s
+        while word not in screen:
+            left_s = deadline - time.monotonic()
+            assert left_s > 0, f"no {word!r} in {screen!r}"
+            if select.select([self._ours], [], [], left_s)[0]:
+                screen += os.read(self._ours, 65_536).decode(errors="replace")
+        return screen

@@ -87,5 +87,5 @@ def test_what_serves_outlives_a_guard_that_died() -> None:
 
 def test_every_place_in_a_template_is_filled() -> None:
     to = Destination(python="/opt/x/bin/python3", bin_dir="/opt/x/bin", commands=())
-    for name in (*UNITS, "msed.init"):
+    for name in (*UNITS, "msed.init", "setup.sh"):
         assert not re.search(rb"@[A-Z]+@", filled(packaged(name), to)), name

@@ -87,6 +87,7 @@ class Pairing:
             "peer": secondary.live.info.health_monitor_address,
             "password": password,
             "pairing_port": self._order.pairing_port,
+            "management_port": secondary.live.engine.port,
             "witness": self._order.witness,
         }
         operation = await primary.client.begin(
