@@ -75,6 +75,18 @@ def debian() -> Iterator[Debian]:
         yield Debian(folder)
 
 
+def _has_what_it_promises(debian: Debian) -> None:
+    contents = debian.run("dpkg", "-L", "openmse").splitlines()
+    assert [path for path in CONTAINS if path not in contents] == []
+    assert 'hostname = "' in debian.run("/opt/mse/setup/setup.sh", "--print-answers")
+    dry = debian.run("mse-setup", "--dry-run", "--answers", "/dev/null")
+    assert dry == "# Nothing would change.\n"
+    offered = debian.run(
+        "sh", "-c", "COMP_WORDS='mse ha swi' COMP_CWORD=2 _MSE_COMPLETE=bash_complete mse"
+    )
+    assert offered == "plain,switchover\n"
+
+
 def test_its_whole_life(debian: Debian) -> None:
     installed = debian.run("dpkg", "-i", "/openmse.deb")
     assert "'mse setup' configures this machine" in installed
@@ -85,15 +97,7 @@ def test_its_whole_life(debian: Debian) -> None:
     assert status.returncode == 2
     assert "This machine is not set up" in status.stderr
 
-    contents = debian.run("dpkg", "-L", "openmse").splitlines()
-    assert [path for path in CONTAINS if path not in contents] == []
-    assert 'hostname = "' in debian.run("/opt/mse/setup/setup.sh", "--print-answers")
-    dry = debian.run("mse-setup", "--dry-run", "--answers", "/dev/null")
-    assert dry == "# Nothing would change.\n"
-    offered = debian.run(
-        "sh", "-c", "COMP_WORDS='mse ha swi' COMP_CWORD=2 _MSE_COMPLETE=bash_complete mse"
-    )
-    assert offered == "plain,switchover\n"
+    _has_what_it_promises(debian)
 
     passwd = (debian.folder / "etc/passwd").read_text()
     for user in ("openmse", "openmse-witness", "openmse-console"):
