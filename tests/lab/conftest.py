@@ -50,7 +50,7 @@ def lab_name() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def bare() -> Iterator[Laboratory]:
-    """Bare machines for all files that leave nothing on them; use them through ``lab``."""
+    """Bare machines for all files that leave nothing on them; use them through ``bare_lab``."""
     with _bare() as found:
         yield found
 
@@ -69,23 +69,23 @@ def _bare() -> Iterator[Laboratory]:
         cleanup.down(Places.of(name))
 
 
+@pytest.fixture
+def bare_lab(bare: Laboratory) -> Iterator[Laboratory]:
+    """The shared bare machines, all with power and healed cables."""
+    yield from _with_power(bare)
+
+
 @pytest.fixture(scope="module")
-def own() -> Iterator[Laboratory]:
-    """Bare machines for one file that leaves something on them; use them through ``own_lab``."""
+def shared() -> Iterator[Laboratory]:
+    """Bare machines for the tests of one module; use them through ``lab``."""
     with _bare() as found:
         yield found
 
 
 @pytest.fixture
-def lab(bare: Laboratory) -> Iterator[Laboratory]:
-    """The shared bare machines, all with power and healed cables."""
-    yield from _with_power(bare)
-
-
-@pytest.fixture
-def own_lab(own: Laboratory) -> Iterator[Laboratory]:
-    """The file's own bare machines, all with power and healed cables."""
-    yield from _with_power(own)
+def lab(shared: Laboratory) -> Iterator[Laboratory]:
+    """The module's bare machines, all with power and healed cables."""
+    yield from _with_power(shared)
 
 
 def _with_power(laboratory: Laboratory) -> Iterator[Laboratory]:

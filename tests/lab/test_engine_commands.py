@@ -82,9 +82,9 @@ class Node:
 
 
 @pytest.fixture
-def node(own_lab: Laboratory) -> Iterator[Node]:
+def node(lab: Laboratory) -> Iterator[Node]:
     """mse1, configured as a primary of its own; stopped and emptied afterwards."""
-    found = Node(own_lab, "mse1")
+    found = Node(lab, "mse1")
     found.configure()
     yield found
     found.msed("stop")
@@ -92,7 +92,7 @@ def node(own_lab: Laboratory) -> Iterator[Node]:
         if pid is not None:
             os.kill(pid, signal.SIGKILL)
     script = "rm -rf /var/lib/openmse /var/log/openmse /run/openmse /etc/openmse"
-    own_lab.exec("mse1", ["sh", "-c", script])
+    lab.exec("mse1", ["sh", "-c", script])
 
 
 def _kill(pid: int | None) -> None:

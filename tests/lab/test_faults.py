@@ -17,6 +17,12 @@ pytestmark = pytest.mark.root
 MSE1, MSE2 = "10.10.10.11", "10.10.10.12"
 
 
+@pytest.fixture
+def lab(bare_lab: Laboratory) -> Laboratory:
+    """Nothing is left on the machines: all files may share them."""
+    return bare_lab
+
+
 def test_cut_between_two_machines(lab: Laboratory) -> None:
     with running(lab, "mse2", ECHO, MSE2, str(PORT)):
         lab.cut("mse1", "mse2")

@@ -23,6 +23,12 @@ Laboratory.up(sys.argv[1], Wanted(is_bare=True), lambda step: print(step, flush=
 """
 
 
+@pytest.fixture
+def lab(bare_lab: Laboratory) -> Laboratory:
+    """Nothing is left on the machines: all files may share them."""
+    return bare_lab
+
+
 def _host_network() -> list[str]:
     commands = ("ip -j link", "ip -j address", "ip -j route", "ip -j rule", "nft list ruleset")
     pictures = []

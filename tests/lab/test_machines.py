@@ -17,6 +17,12 @@ from openmse.lab.programs import PYTHON
 pytestmark = pytest.mark.root
 
 
+@pytest.fixture
+def lab(bare_lab: Laboratory) -> Laboratory:
+    """Nothing is left on the machines: all files may share them."""
+    return bare_lab
+
+
 def test_machine_has_its_own_identity(lab: Laboratory) -> None:
     script = "hostname; cat /etc/hostname; id -u openmse; ls -A /run/openmse 2>/dev/null; echo $$"
     done = lab.exec("mse2", ["sh", "-c", script])

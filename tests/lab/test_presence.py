@@ -29,8 +29,8 @@ LISTEN = (
 
 
 @pytest.fixture
-def laboratory(lab: Laboratory) -> Laboratory:
-    return lab
+def laboratory(bare_lab: Laboratory) -> Laboratory:
+    return bare_lab
 
 
 class Watch:

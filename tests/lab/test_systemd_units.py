@@ -41,21 +41,21 @@ def booted() -> Iterator[list[SystemdMachine]]:
 
 
 @pytest.fixture
-def machine(own_lab: Laboratory, booted: list[SystemdMachine]) -> Iterator[SystemdMachine]:
+def machine(lab: Laboratory, booted: list[SystemdMachine]) -> Iterator[SystemdMachine]:
     """mse1 as an unpaired primary, under systemd, with nothing of the product running.
 
     Booted once for all tests that leave it so, and anew after one that does not.
     """
     if not booted:
-        config = provision.node_config(own_lab.machines["mse1"], Topology.PAIR_NO_WITNESS, 2.0)
+        config = provision.node_config(lab.machines["mse1"], Topology.PAIR_NO_WITNESS, 2.0)
         script = "mkdir -p /etc/openmse; cat > /etc/openmse/openmse.toml"
-        assert not own_lab.exec("mse1", ["sh", "-c", script], input_text=config).returncode
-        booted.append(SystemdMachine(own_lab, "mse1"))
+        assert not lab.exec("mse1", ["sh", "-c", script], input_text=config).returncode
+        booted.append(SystemdMachine(lab, "mse1"))
     yield booted[0]
     if not booted[0].is_idle():
         booted.pop().off()
         leave = "rm -rf /var/lib/openmse /run/openmse /etc/openmse /etc/systemd /run/systemd"
-        own_lab.exec("mse1", ["sh", "-c", leave])
+        lab.exec("mse1", ["sh", "-c", leave])
 
 
 def _facts(pid: int | None) -> dict[str, str]:
@@ -134,12 +134,12 @@ class Peer:
         return found
 
 
-def test_a_reboot_hands_over_first(own_lab: Laboratory, machine: SystemdMachine) -> None:
+def test_a_reboot_hands_over_first(lab: Laboratory, machine: SystemdMachine) -> None:
     assert machine.msed("start").returncode == 0
-    peer = Peer(own_lab)
+    peer = Peer(lab)
     try:
         machine.write("/etc/openmse/password", PASSWORD)
-        pair = ["mse", "ha", "pair", "--peer", own_lab.machines["mse2"].address, "--no-witness"]
+        pair = ["mse", "ha", "pair", "--peer", lab.machines["mse2"].address, "--no-witness"]
         paired = machine.run(*pair, "--password-file", "/etc/openmse/password")
         assert paired.returncode == 0, paired
         assert wait_for(lambda: peer.status().get("sync") == "sync", 60), peer.status()
@@ -154,7 +154,7 @@ def test_a_reboot_hands_over_first(own_lab: Laboratory, machine: SystemdMachine)
         machine.wait_off(120)
         after = peer.status()
         assert (after["role"], after["admits_clients"]) == ("primary", True), after
-        events = own_lab.exec("mse1", ["mse", "ha", "events"]).stdout
+        events = lab.exec("mse1", ["mse", "ha", "events"]).stdout
         assert "StopNode" in events
     finally:
         peer.msed("stop")

@@ -106,15 +106,15 @@ class Site:
 
 
 @pytest.fixture
-def site(own_lab: Laboratory) -> Iterator[Site]:
-    found = Site(own_lab)
+def site(lab: Laboratory) -> Iterator[Site]:
+    found = Site(lab)
     found.prepare()
     yield found
     for process in found.processes:
         process.kill()
         process.wait()
     for machine in ("mse1", "mse2"):
-        for pid in own_lab.pids(machine).values():
+        for pid in lab.pids(machine).values():
             if pid is not None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
