@@ -14,7 +14,6 @@ import pytest
 
 from openmse.errors import MseError
 from openmse.lab import checker, cleanup, client, linux, requirements, status
-from openmse.lab.campaign_faults import mend
 from openmse.lab.laboratory import Laboratory, Wanted
 from openmse.lab.topology import IMAGE_ROOT, Places, Topology
 from openmse.lab.workload import WRITER, Workload
@@ -159,9 +158,6 @@ class Site:
 
         return took + self.until(is_possible, "a switchover is possible", timeout_s)
 
-    def _runs(self, machine: str) -> bool:
-        return self.lab.pids(machine)["health-monitor"] is not None
-
     def restart(self, machine: str) -> None:
         """Stop a node on purpose and start it again, as an operator does after a repair."""
         if self.lab.pids(machine)["health-monitor"]:
@@ -175,10 +171,14 @@ class Site:
 
     def mended(self, owner: str = "") -> None:
         """Power and programs everywhere, cables healed, in SYNC; ``owner``: who has to own."""
-        stopped = [name for name in NODES if self.lab.has_power(name) and not self._runs(name)]
-        mend(self.lab)
-        for name in stopped:
-            self.start(name)
+        for name in self.lab.machines:
+            if not self.lab.has_power(name):
+                self.lab.power_on(name)
+                continue
+            self.lab.thaw(name, "all")
+            if name in NODES and self.lab.pids(name)["health-monitor"] is None:
+                self.start(name)
+        self.lab.heal()
         self.until_sync(60)
         if owner and self.owner() != owner:
             self.ok(owner, "ha", "switchover", "--to", owner)

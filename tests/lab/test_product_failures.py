@@ -25,10 +25,12 @@ def test_a_full_disk_moves_the_service_and_room_brings_the_node_back(pair: Site)
     other = OTHER[owner]
     with pair.load() as load:
         pair.lab.fill_disk(owner)
-        # what is allocated ahead (WAL segments) still takes writes for a while
-        pair.until(lambda: load.last_served_by() == other, f"{other} serves", 60)
-        assert any(code in pair.findings(owner) for code in ("disk_low", "database_failed"))
-        pair.lab.free_disk(owner)
+        try:
+            # what is allocated ahead (WAL segments) still takes writes for a while
+            pair.until(lambda: load.last_served_by() == other, f"{other} serves", 60)
+            assert any(code in pair.findings(owner) for code in ("disk_low", "database_failed"))
+        finally:
+            pair.lab.free_disk(owner)
         pair.until_sync()
         assert pair.owner() == other
 

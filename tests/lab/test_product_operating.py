@@ -9,6 +9,9 @@ from operating import NODES, OTHER, Site
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(240)]
 
+TOO_SLOW = "has to recover for a while"
+"""Why an owner on a busy computer lets the other node have the service after a cold boot."""
+
 
 def test_settings_change_while_serving(pair: Site) -> None:
     node = OTHER[pair.owner()]  # asked on the standby: forwarded to the owner
@@ -209,6 +212,7 @@ def test_failback_goes_home(home: Site) -> None:
 
 def test_a_cold_boot_of_everything(pair: Site) -> None:
     owner = pair.owner()
+    given_up = pair.events(owner).count(TOO_SLOW)
     pair.value("create table if not exists cold (n int)")
     pair.value("insert into cold values (42)")
     # The owner last: on a busy computer the others would have the time to take over.
@@ -217,7 +221,8 @@ def test_a_cold_boot_of_everything(pair: Site) -> None:
     for name in ("witness", OTHER[owner], owner):
         pair.lab.power_on(name)
     pair.until_sync()
-    assert pair.owner() == owner, pair.story()
+    if pair.events(owner).count(TOO_SLOW) == given_up:
+        assert pair.owner() == owner, pair.story()
     assert pair.value("select n from cold limit 1") == "42"
 
 
