@@ -15,7 +15,7 @@ import pytest
 from openmse.errors import MseError
 from openmse.lab import checker, cleanup, client, linux, requirements, status
 from openmse.lab.laboratory import Laboratory, Wanted
-from openmse.lab.topology import IMAGE_ROOT, Places, Topology
+from openmse.lab.topology import IMAGE_ROOT, VIRTUAL_IP, Places, Topology
 from openmse.lab.workload import WRITER, Workload
 
 Told = dict[str, Any]
@@ -186,11 +186,12 @@ class Site:
 
     # ------------------------------------------------------------------ clients
 
-    def sql(self, statement: str, timeout_s: float = 20.0) -> Done:
-        """A statement through the virtual IP, as psql prints it."""
+    def sql(self, statement: str, *, host: str = VIRTUAL_IP, timeout_s: float = 20.0) -> Done:
+        """A statement through the virtual IP (or its IPv6 one), as psql prints it."""
         dsn = client.dsn(self.lab.places)
         assert dsn is not None
-        quick = f"{dsn} connect_timeout=3"
+        assert "sslmode=verify-full" in dsn
+        quick = f"{dsn} host={host} connect_timeout=3"  # the last of two hosts counts
         return self.lab.exec("client", ["psql", quick, "-XAtqc", statement], timeout_s=timeout_s)
 
     def value(self, statement: str) -> str:

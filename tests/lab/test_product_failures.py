@@ -1,6 +1,7 @@
 """What breaks on a machine that goes on living: disks, processes, addresses, files."""
 
 import os
+import statistics
 import time
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,8 @@ from openmse.lab.workload import Workload
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(240)]
 
 DATA = "/var/lib/openmse/postgres/data"
+BACK_MS_MAX = 300
+"""No address may be away for longer once it was taken, also while the computer does other things."""
 
 
 # ---------------------------------------------------------------------- disks
@@ -208,11 +211,13 @@ while not has():
 print((time.monotonic() - began) * 1000)
 """
     took_ms = []
-    for _ in range(3):
+    for _ in range(7):
         done = pair.run(owner, PYTHON, "-c", script)
         assert done.returncode == 0, done.stderr
         took_ms.append(float(done.stdout))
-    assert min(took_ms) < 100, "of which the starts of two programs are part"
+    print(f"back within ms: {took_ms}")
+    assert statistics.median(took_ms) < 100, "of which the starts of two programs are part"
+    assert max(took_ms) < BACK_MS_MAX, took_ms
     assert pair.value("select 1") == "1"
 
 

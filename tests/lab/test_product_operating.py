@@ -7,6 +7,8 @@ import time
 import pytest
 from operating import NODES, OTHER, Site
 
+from openmse.lab.topology import VIRTUAL_IP6
+
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(240)]
 
 TOO_SLOW = "has to recover for a while"
@@ -75,6 +77,40 @@ def test_a_drill_and_its_report(pair: Site) -> None:
         assert report["result"] == "passed"
     assert pair.owner() == owner
     assert "passed" in pair.ok(owner, "ha", "drill", "--list")
+
+
+def test_a_drill_that_loses_the_other_node_breaks_off_and_moves_nothing_more(pair: Site) -> None:
+    old, new = pair.owner(), OTHER[pair.owner()]
+    drill = pair.lab.popen(
+        new,
+        ["mse", "ha", "drill", "--yes", "--json", "--settle", "3"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    )
+    with drill:
+        try:
+            assert drill.stderr is not None
+            said = iter(drill.stderr.readline, "")
+            assert any(line.startswith(f"in step under {new}") for line in said), "handed over"
+            pair.lab.power_off(old)
+            out, errors = drill.communicate(timeout=30)
+        finally:
+            drill.kill()
+    assert drill.returncode == 1, out + errors
+    assert "MSE-DRL-001" in errors
+    report = json.loads(out)
+    assert (report["result"], report["owner"]) == ("aborted", old)
+    assert [(step["name"], step["is_done"]) for step in report["steps"]] == [
+        (f"hand over to {new}", True),
+        (f"in step under {new}", False),
+    ]
+    assert f"broken off at 'in step under {new}'" in report["sentence"]
+    assert json.loads(pair.ok(new, "ha", "drill", "--list", "--json"))[-1] == report
+    register = pair.register()
+    assert (register["owner"], register["mode"]) == (new, "ALONE")
+    assert pair.value("select 1") == "1"
 
 
 def test_a_drill_of_a_pair_out_of_step_moves_nothing(pair: Site) -> None:
@@ -202,12 +238,25 @@ def test_failover_type_manual_waits_for_the_operator(pair: Site) -> None:
     pair.ok(owner, "ha", "settings", "--failover-type", "automatic")
 
 
-def test_failback_goes_home(home: Site) -> None:
+def _served_by_ipv6(at: Site) -> str:
+    """Which node answers libpq, with verify-full, at the virtual IPv6 address."""
+    question = "select host(inet_server_addr()), split_part(current_setting('cluster_name'), '.', 1)"
+    done = at.sql(question, host=VIRTUAL_IP6)
+    assert done.returncode == 0, done.stderr + at.story()
+    address, node = done.stdout.strip().split("|")
+    assert address == VIRTUAL_IP6
+    return node
+
+
+def test_failback_goes_home_and_clients_by_ipv6_follow(home: Site) -> None:
+    assert _served_by_ipv6(home) == "mse1"
     home.ok("mse1", "ha", "switchover")
+    assert _served_by_ipv6(home) == "mse2"
     home.until_sync()
     with home.load():
         home.ok("mse2", "ha", "failback")
     assert home.owner() == "mse1"
+    assert _served_by_ipv6(home) == "mse1"
 
 
 def test_a_cold_boot_of_everything(pair: Site) -> None:

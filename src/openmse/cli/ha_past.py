@@ -3,8 +3,10 @@
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import click
+import msgspec
 
 from openmse.cli.machine import connect, json_option, places, print_json
 from openmse.errors import DaemonDownError, MseError, UsageError
@@ -129,11 +131,25 @@ class ReplayDiffers(MseError):
     code = "MSE-JRN-001"
 
 
+class _Step(msgspec.Struct):
+    """A recorded step for programs: events and effects by kind, as the core names them."""
+
+    line: int
+    software: str
+    event: dict[str, Any]
+    effects: list[dict[str, Any]]
+
+
+def _named(value: object) -> dict[str, Any]:
+    return {"kind": type(value).__name__, "value": value}
+
+
 @journal.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
 @click.option("--decisions", is_flag=True, help="Only steps that decided something.")
-def show(file: str, decisions: bool) -> None:
-    """The steps in a journal file, one line each."""
+@json_option
+def show(file: str, decisions: bool, as_json: bool) -> None:
+    """The steps in a journal file, one line each; with --json one JSON value a line."""
     from openmse.node.runtime.journal import QUIET
     from openmse.node.runtime.replay import Reader
 
@@ -143,6 +159,10 @@ def show(file: str, decisions: bool) -> None:
             continue
         shown = loud if decisions else entry.effects
         event = entry.event
+        if as_json:
+            step = _Step(entry.line, entry.software, _named(event), [*map(_named, shown)])
+            click.echo(msgspec.json.encode(step).decode())
+            continue
         click.echo(f"{entry.line:>6} {event.at / 1e9:.6f} {type(event).__name__} {event!r}")
         for effect in shown:
             click.echo(f"         -> {effect!r}")

@@ -14,6 +14,7 @@ from openmse.errors import DriverError
 @click.command()
 @click.option("--name", default="demo", show_default=True, help="The laboratory's name.")
 @click.option("--quick", is_flag=True, help="The main events only, in under three minutes.")
+@click.option("--only", multiple=True, metavar="EVENT", help="Only these events.")
 @click.option(
     "--failover-wait",
     type=click.FloatRange(2, 30),
@@ -27,7 +28,9 @@ from openmse.errors import DriverError
     default=Path("demo-report.html"),
     show_default=True,
 )
-def demo(name: str, quick: bool, failover_wait: float | None, report: Path) -> None:
+def demo(
+    *, name: str, quick: bool, only: tuple[str, ...], failover_wait: float | None, report: Path
+) -> None:
     """Build a pair, load it, break it in every way, and show what clients saw.
 
     Exits with 0 only if nothing acknowledged was lost and never two nodes served.
@@ -35,7 +38,7 @@ def demo(name: str, quick: bool, failover_wait: float | None, report: Path) -> N
     from rich.console import Console
 
     from openmse.lab import demo as runner
-    from openmse.lab.demo_screen import print_result, screen_for
+    from openmse.lab.demo_screen import print_end, screen_for
 
     missing = runner.missing_rights()
     if missing:
@@ -46,6 +49,7 @@ def demo(name: str, quick: bool, failover_wait: float | None, report: Path) -> N
         failover_wait_s=failover_wait or (2.0 if quick else 5.0),
         report=report,
         diagnostics=report.with_name(f"{report.stem}-diagnostics"),
+        only=only,
     )
     try:
         with screen_for(options.exercises) as screen:
@@ -53,12 +57,8 @@ def demo(name: str, quick: bool, failover_wait: float | None, report: Path) -> N
     except KeyboardInterrupt:
         click.echo("Stopped; the laboratory is removed.", err=True)
         sys.exit(130)
-    console = Console()
-    print_result(story, console)
-    console.print(f"The timeline: {report.resolve()}")
-    if not story.is_good:
-        console.print(f"Diagnostics: {options.diagnostics.resolve()}")
-        sys.exit(1)
+    ended = print_end(story, Console(), report=report, diagnostics=options.diagnostics)
+    sys.exit(ended)
 
 
 @click.command()

@@ -16,9 +16,9 @@ from typing import Protocol
 import msgspec
 
 from openmse.errors import DriverError, MseError
-from openmse.lab import client, judgement, records, report
+from openmse.lab import client, demo_exercises, judgement, records, report
 from openmse.lab.diagnostics import collect, up_or_explain
-from openmse.lab.exercises import CATALOGUE, Exercise
+from openmse.lab.exercises import Exercise
 from openmse.lab.judgement import Judgement
 from openmse.lab.laboratory import Laboratory, Wanted
 from openmse.lab.ledger import now_ns
@@ -33,39 +33,6 @@ from openmse.lab.report_story import (
 from openmse.lab.stage import Outcome, Stage
 from openmse.lab.workload import ORDINARY, READER, WRITER, Workload
 
-FULL = (
-    "switchover",
-    "failback",
-    "kill-health-monitor",
-    "kill-postgres",
-    "power-off",
-    "power-on",
-    "cut-ps",
-    "cut-pw",
-    "cut-sw",
-    "cut-p",
-    "cut-p-voters",
-    "cut-s",
-    "cut-w",
-    "cut-all",
-    "cut-heartbeats",
-    "one-way",
-    "flap",
-    "freeze",
-    "freeze-all",
-)
-QUICK = (
-    "switchover",
-    "failback",
-    "kill-health-monitor",
-    "kill-postgres",
-    "power-off",
-    "power-on",
-    "cut-ps",
-    "cut-w-brief",
-    "cut-p-voters",
-    "freeze",
-)
 PGBENCH_SCALE, PGBENCH_RATE, PGBENCH_CLIENTS = 4, 60, 3
 BETWEEN_S = 0.7
 """Undisturbed time under load before each event, so that the picture shows what normal is."""
@@ -81,11 +48,13 @@ class DemoOptions:
     failover_wait_s: float
     report: Path
     diagnostics: Path
+    only: tuple[str, ...] = ()
+    """Show these exercises alone; none for all."""
 
     @property
     def exercises(self) -> list[Exercise]:
-        """What is shown, in order."""
-        return [CATALOGUE[key] for key in (QUICK if self.is_quick else FULL)]
+        """What is shown, in order. Raises: UsageError for a name in ``only`` that is none."""
+        return demo_exercises.chosen(self.only, is_quick=self.is_quick)
 
 
 class Screen(Protocol):

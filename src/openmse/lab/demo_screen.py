@@ -4,6 +4,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -14,7 +15,7 @@ from rich.text import Text
 
 from openmse.lab.exercises import Exercise
 from openmse.lab.ledger import now_ns
-from openmse.lab.report_story import Story
+from openmse.lab.report_story import BY_DESIGN, Story
 from openmse.lab.report_svg import duration
 from openmse.lab.stage import Outcome, Stage
 from openmse.lab.workload import machine_of
@@ -176,7 +177,7 @@ def print_result(story: Story, console: Console) -> None:
     for outcome, lost in zip(story.outcomes, story.lost_in, strict=True):
         ordinary = outcome.ordinary_gap_ms
         table.add_row(
-            outcome.title,
+            outcome.title + ("*" if outcome.event in BY_DESIGN else ""),
             f"{outcome.gap_ms:,.0f}",
             f"{ordinary:,.0f}" if ordinary is not None else "",
             f"{outcome.acknowledged:,}",
@@ -184,6 +185,9 @@ def print_result(story: Story, console: Console) -> None:
             who(outcome),
         )
     console.print(table)
+    for outcome in story.outcomes:
+        if outcome.event in BY_DESIGN:
+            console.print(f"* {outcome.title}: {BY_DESIGN[outcome.event]}.")
     totals = story.totals
     for sentence in totals.violations:
         console.print(f"[bold red]VIOLATION[/bold red] {sentence}")
@@ -192,6 +196,16 @@ def print_result(story: Story, console: Console) -> None:
             f"[bold green]Nothing was lost[/bold green]: all {totals.acknowledged:,} acknowledged "
             f"writes are there, and in {totals.signs:,} signs of presence never two nodes at once."
         )
+
+
+def print_end(story: Story, console: Console, *, report: Path, diagnostics: Path) -> int:
+    """The result and where it is kept; the exit status, 0 only for a run without a fault."""
+    print_result(story, console)
+    console.print(f"The timeline: {report.resolve()}")
+    if story.is_good:
+        return 0
+    console.print(f"Diagnostics: {diagnostics.resolve()}")
+    return 1
 
 
 def screen_for(exercises: Sequence[Exercise]) -> LiveScreen | PlainScreen:

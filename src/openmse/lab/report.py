@@ -3,7 +3,7 @@
 from html import escape
 
 from openmse.lab import report_svg
-from openmse.lab.report_story import Story
+from openmse.lab.report_story import BY_DESIGN, Story
 from openmse.lab.report_svg import duration, node_class
 from openmse.lab.stage import Outcome
 
@@ -93,18 +93,27 @@ def _head(story: Story) -> str:
 
 def _facts(story: Story) -> str:
     totals = story.totals
-    longest = max((o.gap_ms for o in story.outcomes), default=0.0)
     facts = [
         (f"{totals.acknowledged:,}", "acknowledged writes"),
         (_alarming(totals.lost), "of them lost"),
         (_alarming(totals.double_presences), "times two served"),
-        (duration(longest), "longest time without a write"),
+        *_longest(story),
         (f"{len(story.outcomes)}", "events"),
     ]
     if totals.pgbench_transactions is not None:
         facts.append((f"{totals.pgbench_transactions:,}", "pgbench transactions"))
     cells = "".join(f'<div class="fact"><b>{v}</b><span>{t}</span></div>' for v, t in facts)
     return f'<div class="facts">{cells}</div>'
+
+
+def _longest(story: Story) -> list[tuple[str, str]]:
+    """The longest time without a write; one that has to be is told apart from the others."""
+    found = []
+    for words, is_wanted in (("", False), (", all apart: by design", True)):
+        gaps = [o.gap_ms for o in story.outcomes if (o.event in BY_DESIGN) is is_wanted]
+        if gaps:
+            found.append((duration(max(gaps)), f"longest time without a write{words}"))
+    return found
 
 
 def _alarming(count: int) -> str:
@@ -151,6 +160,8 @@ def _sentence(story: Story, index: int) -> str:
     parts.append(_who(story, outcome))
     if outcome.sync_after_s is not None:
         parts.append(f"in SYNC again after {outcome.sync_after_s:.1f} s")
+    if outcome.event in BY_DESIGN:
+        parts.append(escape(BY_DESIGN[outcome.event]))
     return " · ".join(parts)
 
 
@@ -169,8 +180,10 @@ def _who(story: Story, outcome: Outcome) -> str:
 def _table(story: Story) -> str:
     rows = []
     for index, outcome in enumerate(story.outcomes):
+        why = BY_DESIGN.get(outcome.event, "")
+        note = f'<br><span class="soft">{escape(why)}</span>' if why else ""
         rows.append(
-            f"<tr><td>{index + 1}. {escape(outcome.title)}</td>"
+            f"<tr><td>{index + 1}. {escape(outcome.title)}{note}</td>"
             f'<td class="num">{duration(outcome.gap_ms)}</td>'
             f'<td class="num" data-l="acknowledged:">{outcome.acknowledged:,}</td>'
             f'<td class="num" data-l="lost:">{story.lost_in[index]}</td>'

@@ -15,6 +15,10 @@ from openmse.lab.workload import machine_of
 SERVED_BREAK_NS = 80_000_000
 """A longer time without an acknowledgement divides a stretch of service."""
 GAP_MS = 80.0
+BY_DESIGN = {
+    "cut-all": "by design: with all three apart nobody has a quorum, so nobody may serve",
+}
+"""Events whose outage is what the protocol wants, and why (protocol §6)."""
 
 
 class Stretch(Struct, frozen=True):
@@ -68,7 +72,8 @@ class Story(Struct, frozen=True, kw_only=True):
     @property
     def is_good(self) -> bool:
         """Nothing lost, never two served, nothing else wrong."""
-        return not self.totals.violations
+        counts = self.totals
+        return not (counts.violations or counts.lost or counts.vanished or counts.double_presences)
 
 
 def served_stretches(acknowledged: Sequence[Acknowledged]) -> list[Stretch]:

@@ -49,6 +49,9 @@ class Authority:
         )
         self.path = directory / "ca.crt"
         self.path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        self.key_path = directory / "ca.key"
+        self.key_path.write_bytes(_pem(self._key))
+        self.key_path.chmod(0o600)
 
     def _builder(
         self, subject: x509.Name, key: ec.EllipticCurvePublicKey
@@ -78,18 +81,20 @@ class Authority:
         )
         cert_path, key_path = self.directory / f"{stem}.crt", self.directory / f"{stem}.key"
         cert_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        key_path.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
+        key_path.write_bytes(_pem(key))
         key_path.chmod(0o600)
         account = resolve_account(UNIX_USER)
         if not account.is_self:
             os.chown(key_path, account.uid, account.gid)
         return cert_path, key_path
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
 
 
 class Node:
@@ -170,13 +175,14 @@ class Pair:
         place = "/dev/shm" if os.access("/dev/shm", os.W_OK) else "/tmp"
         self.root = Path(tempfile.mkdtemp(prefix="omse-db-", dir=place))
         self.root.chmod(0o755)
-        authority = Authority(self.root)
+        self.authority = Authority(self.root)
         net = f"127.{secrets.randbelow(200) + 20}.{secrets.randbelow(250) + 1}"
         self.addresses = {"mse1": f"{net}.1", "mse2": f"{net}.2"}
-        self.settings = {name: self._settings(name, authority) for name in self.addresses}
+        self.settings = {name: self._settings(name) for name in self.addresses}
         self.nodes: list[Node] = []
 
-    def _settings(self, name: str, authority: Authority) -> InstanceSettings:
+    def _settings(self, name: str) -> InstanceSettings:
+        authority = self.authority
         peer = "mse2" if name == "mse1" else "mse1"
         address = self.addresses[name]
         server_cert, server_key = authority.issue(name, name, address)

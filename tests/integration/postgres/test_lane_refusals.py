@@ -1,6 +1,8 @@
 """Full disks, directories that are not ours, peers that are somebody else's."""
 
+import contextlib
 import os
+import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -17,6 +19,9 @@ from openmse.ha.local import DbProcess, DbRole, DbView, Receiver, Rung
 from openmse.ha.values import Lineage
 from openmse.node.drivers.postgres.sidecar import Sidecar
 
+MIB = 1024 * 1024
+DISK_BYTES = 400 * MIB
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "configuration.md"
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
 
 
@@ -29,7 +34,7 @@ def small_disk(pair: Pair) -> Iterator[Path]:
     """An ext4 of 400 MiB where the data of mse1 goes; unmounted afterwards."""
     image = pair.root / "disk.img"
     with open(image, "wb") as file:
-        file.truncate(400 * 1024 * 1024)
+        file.truncate(DISK_BYTES)
     subprocess.run(
         ["mkfs.ext4", "-q", "-m", "0", str(image)], check=True, timeout=60, capture_output=True
     )
@@ -102,6 +107,43 @@ async def test_a_read_only_file_system_is_a_failure_with_a_name(
     one = await pair.primary()
     _plant_disk_error(small_disk)
     await one.until(lambda v: not v.is_healthy and "is read-only" in v.failure)
+
+
+@needs_root
+@pytest.mark.root
+async def test_a_dead_peer_never_fills_the_disk(pair: Pair, small_disk: Path) -> None:
+    """More WAL than the disk is large, while the peer is off: what is kept for it is bounded."""
+    one, two = await pair.in_sync()
+    await one.sql("create table t (x int)")
+    two.want(role=DbRole.DOWN)
+    await two.until(lambda v: v.process is DbProcess.DOWN)
+    one.want(role=DbRole.PRIMARY, lineage=FIRST)
+    await one.until(lambda v: not v.names)
+    bound = 0
+    for name in ("max_slot_wal_keep_size", "max_wal_size"):
+        bound += int(str((await one.sql(f"select pg_size_bytes(current_setting('{name}'))"))[0][0]))
+    assert bound <= 256 * MIB
+    kept, rounds = 0, 2 * DISK_BYTES // (4 * MIB)
+    connection = await one.connect()
+    load = "insert into t values (1); select pg_logical_emit_message(true, 'load', repeat('x', %s))"
+    for _ in range(rounds):
+        await connection.execute(load % (4 * MIB))
+        kept = max(kept, _bytes_in(one.settings.data_dir / "pg_wal"))
+        assert one.view.is_healthy, one.view.failure
+    await connection.close()
+    print(f"{rounds * 4} MiB written, at most {kept // MIB} MiB kept, bound {bound // MIB} MiB")
+    assert kept <= bound + 2 * 16 * MIB, "a segment in use and one made ahead come on top"
+    assert await one.sql("select count(*) from t") == [(rounds,)]
+    assert shutil.disk_usage(small_disk).free > one.settings.disk_reserve_bytes
+
+
+def _bytes_in(directory: Path) -> int:
+    """The sizes of the files in a directory from which others remove files meanwhile."""
+    found = 0
+    for entry in os.scandir(directory):
+        with contextlib.suppress(FileNotFoundError):
+            found += entry.stat().st_size
+    return found
 
 
 async def test_no_data_directory_is_said_and_nothing_made(pair: Pair) -> None:
@@ -232,6 +274,56 @@ async def test_a_client_needs_tls_and_its_password(pair: Pair) -> None:
         with pytest.raises(psycopg.OperationalError):
             await psycopg.AsyncConnection.connect(base + wrong)
     assert password not in one.settings.log_file.read_text()
+
+
+def _as_the_page_says(directory: Path, authority: Authority, role: str) -> str:
+    """A client's certificate made with the commands of docs/configuration.md; how libpq shows it."""
+    if shutil.which("openssl") is None:
+        pytest.skip("the page's commands need openssl")
+    text = PAGE.read_text().partition("## Clients with certificates")[2]
+    block = text.partition("```sh\n")[2].partition("```")[0]
+    assert "-subj /CN=openmse " in block
+    script = block.replace("/CN=openmse ", f"/CN={role} ")
+    script = script.replace("pki=/var/lib/openmse/pki", f"pki={authority.directory}")
+    assert script.count(str(authority.directory)) == 1
+    directory.mkdir()
+    made = subprocess.run(
+        ["sh", "-euc", script], cwd=directory, capture_output=True, text=True, timeout=30
+    )
+    assert made.returncode == 0, made.stderr
+    assert (directory / "client.key").stat().st_mode & 0o077 == 0
+    return f"sslcert={directory}/client.crt sslkey={directory}/client.key "
+
+
+async def test_a_client_shows_a_certificate_of_the_group(pair: Pair) -> None:
+    one = await pair.primary(client_auth="cert")
+    authority = pair.authority
+    stranger = pair.root / "elsewhere"
+    stranger.mkdir(mode=0o755)
+    password = (one.settings.state_dir / "client_password").read_text()
+    base = (
+        f"hostaddr={pair.addresses['mse1']} port={one.settings.port} dbname=openmse host=mse1 "
+        f"sslmode=verify-full sslrootcert={authority.path} "
+    )
+    ours = _as_the_page_says(pair.root / "client", authority, "openmse")
+    other = _as_the_page_says(pair.root / "other", authority, "somebody")
+    foreign = _as_the_page_says(pair.root / "foreign", Authority(stranger), "openmse")
+    connection = await psycopg.AsyncConnection.connect(base + ours + "user=openmse")
+    cursor = await connection.execute("select current_user, client_dn from pg_stat_ssl"
+                                      " where pid = pg_backend_pid()")
+    assert await cursor.fetchone() == ("openmse", "/CN=openmse")
+    await connection.close()
+    for wrong, words in (
+        ("user=openmse", "requires a valid client certificate"),
+        (f"user=openmse password={password}", "requires a valid client certificate"),
+        (foreign + "user=openmse", "SSL"),
+        (other + "user=openmse", "certificate authentication failed"),
+        (ours + "user=openmse_admin", "pg_hba.conf rejects connection"),
+        (ours + "user=openmse_replication dbname=postgres", "certificate authentication failed"),
+    ):
+        with pytest.raises(psycopg.OperationalError, match=words):
+            await psycopg.AsyncConnection.connect(base + wrong)
+    assert await one.sql("select count(*) from pg_stat_activity where usename = 'openmse'") == [(0,)]
 
 
 async def test_a_port_in_use_is_said(pair: Pair) -> None:

@@ -176,8 +176,28 @@ def test_config_check_and_show(machine: CliMachine) -> None:
     ran = machine.run("config", "check")
     assert (ran.code, ran.out) == (0, f"{machine.config} is in order: mse1, primary.\n")
     assert machine.run("config", "check", str(machine.config)).code == 0
+    ran = machine.run("config", "check", "--json")
+    assert (ran.code, json.loads(ran.out)) == (0, [])
     assert "failover_wait_s = 5.0" in machine.run("config", "show").out
     assert json.loads(machine.run("config", "show", "--json").out)["ports"]["node_tls"] == 8461
+
+
+def test_the_faults_of_a_file_for_programs(machine: CliMachine) -> None:
+    machine.write(extra='[databse]\nport = 1\n[ports]\nnode_tls = "one"\n')
+    ran = machine.run("config", "check", "--json")
+    assert ran.code == 2
+    assert ran.err.startswith("MSE-CFG-001: ")
+    unknown, wrong = json.loads(ran.out)
+    lines = machine.config.read_text().splitlines()
+    assert unknown["key"] == "databse"
+    assert lines[unknown["line"] - 1] == "[databse]"
+    assert "Did you mean 'database'?" in unknown["sentence"]
+    assert "docs/configuration.md" in unknown["hint"]
+    assert (wrong["key"], lines[wrong["line"] - 1]) == ("ports.node_tls", 'node_tls = "one"')
+    machine.config.write_text("[node\n")
+    (fault,) = json.loads(machine.run("config", "check", "--json").out)
+    assert fault["line"] is None
+    assert "not a valid TOML file" in fault["sentence"]
 
 
 async def test_events_are_read_without_a_daemon(machine: CliMachine) -> None:
@@ -222,7 +242,15 @@ async def test_the_journal_is_listed_shown_and_replayed(machine: CliMachine) -> 
     ran = machine.run("ha", "journal", "replay")
     assert ran.code == 0
     assert f"{len(core.steps)} steps in 1 segments, 0 decided otherwise" in ran.out
-    assert "-> Answer(" in machine.run("ha", "journal", "show", "--decisions", found["file"]).out
+    show = ("ha", "journal", "show", found["file"])
+    assert "-> Answer(" in machine.run(*show, "--decisions").out
+    told = [json.loads(line) for line in machine.run(*show, "--json").out.splitlines()]
+    assert len(told) == len(core.steps)
+    assert [step["event"]["kind"] for step in told] == [type(e).__name__ for _, e, *_ in core.steps]
+    decided = machine.run(*show, "--json", "--decisions").out.splitlines()
+    kinds = {effect["kind"] for line in decided for effect in json.loads(line)["effects"]}
+    assert "Answer" in kinds
+    assert not kinds & {"Send", "SetLease", "WantWatchdog"}
     falsify(Path(found["file"]))
     ran = machine.run("ha", "journal", "replay", found["file"])
     assert ran.code == 1

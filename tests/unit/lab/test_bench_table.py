@@ -44,8 +44,31 @@ def test_the_page_names_the_machine_and_the_losses() -> None:
     text = as_markdown([_result("planned", 300.0, ordinary_gap_ms=900.0)])
     assert "a machine" in text
     assert "Lost acknowledged writes: 0" in text
-    assert "| 900 |" in text
+    assert "| 900 / 900 / 900 |" in text
     assert "met" in text
+
+
+def test_the_ordinary_client_has_percentiles_of_its_own() -> None:
+    gaps = [1000.0] * 10 + [1300.0] * 9 + [2100.0]
+    text = as_markdown([_result("planned", 300.0, ordinary_gap_ms=gap) for gap in gaps])
+    assert "| 1,000 / 2,100 / 2,100 |" in text
+
+
+def test_what_was_lost_stands_in_the_line_where_it_was_lost() -> None:
+    good = _result("planned", 300.0)
+    bad = _result("power-off", 2300.0, lost=3, doubles=1, violations=["3 rows were lost"])
+    text = as_markdown([good, bad]).splitlines()
+    (power,) = (row for row in text if row.startswith("| machine loses power"))
+    (planned,) = (row for row in text if row.startswith("| planned"))
+    assert "| 3 | 1 | p50 ≤ 2,400, p99 ≤ 2,800 | MISSED |" in power
+    assert "| 0 | 0 | p50 ≤ 450, p99 ≤ 800 | met |" in planned
+    assert len({row.count("|") for row in text if row.startswith("|")}) == 1
+
+
+def test_what_others_take_is_given_text() -> None:
+    text = as_markdown([_result("power-off", 2300.0), _result("rest-cpu", 1.0)])
+    assert "| Patroni 24 / 22 s, pg_auto_failover 55 / 5.7 s |" in text
+    assert "not measured by this bench" in text
 
 
 def test_every_figure_has_a_target() -> None:
