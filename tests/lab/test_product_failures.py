@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(240)]
 
 DATA = "/var/lib/openmse/postgres/data"
 BACK_MS_MAX = 300
-"""No address may be away for longer once it was taken, also while the computer does other things."""
+"""No address may be away for longer, also while the computer does other things."""
 
 
 # ---------------------------------------------------------------------- disks

@@ -240,7 +240,9 @@ def test_failover_type_manual_waits_for_the_operator(pair: Site) -> None:
 
 def _served_by_ipv6(at: Site) -> str:
     """Which node answers libpq, with verify-full, at the virtual IPv6 address."""
-    question = "select host(inet_server_addr()), split_part(current_setting('cluster_name'), '.', 1)"
+    question = (
+        "select host(inet_server_addr()), split_part(current_setting('cluster_name'), '.', 1)"
+    )
     done = at.sql(question, host=VIRTUAL_IP6)
     assert done.returncode == 0, done.stderr + at.story()
     address, node = done.stdout.strip().split("|")

@@ -1,7 +1,10 @@
 """Making and dissolving pairs with the product's own commands, and what they refuse."""
 
+import json
 import subprocess
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from operating import Site, site
@@ -150,6 +153,33 @@ def _exchange_roles(at: Site, **roles: str) -> None:
         at.until_answers(name)
 
 
+@contextmanager
+def _copy_watched(at: Site, machine: str) -> Iterator[list[int]]:
+    """A copy's progress in percent, each time ``mse ha status --watch --json`` shows one."""
+    percents: list[int] = []
+    is_over = threading.Event()
+    command = ["mse", "ha", "status", "--watch", "--json"]
+
+    def watch() -> None:
+        while not is_over.is_set():  # begun again when the daemon begins a new life
+            output, nothing = subprocess.PIPE, subprocess.DEVNULL
+            with at.lab.popen(machine, command, stdout=output, stderr=nothing, text=True) as told:
+                assert told.stdout is not None
+                for line in told.stdout:
+                    shown = json.loads(line)["progress_percent"]
+                    percents.extend([shown] if shown >= 0 else [])
+                    if is_over.is_set():
+                        told.kill()
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        yield percents
+    finally:
+        is_over.set()
+        watching.join()
+
+
 def test_a_new_primary_and_an_old_copy_of_another_group(apart: Site) -> None:
     """The primary was set up anew; what the secondary holds belongs to another history."""
     apart.value("create table if not exists old_group (n int)")
@@ -158,8 +188,11 @@ def test_a_new_primary_and_an_old_copy_of_another_group(apart: Site) -> None:
     apart.ok("mse1", "node", "init")
     apart.start("mse1")
     apart.until(lambda: apart.told("mse1").get("admits_clients"), "the new group serves", 30)
-    apart.ok("mse1", *PEER, *WITNESS)
-    apart.until_mode("SYNC", 60)
+    with _copy_watched(apart, "mse2") as percents:
+        apart.ok("mse1", *PEER, *WITNESS)
+        apart.until_mode("SYNC", 60)
+    assert len(set(percents)) > 1, percents
+    assert percents == sorted(percents), "the progress of the copy never goes down"
     kept = apart.run("mse2", "ls", "/var/lib/openmse/postgres").stdout.split()
     assert [name for name in kept if name.startswith("data.left-")], kept
     assert "data_kept" in apart.events("mse2")

@@ -59,7 +59,7 @@ def lose_witness(stage: Stage) -> Window:
 
 
 def lose_peer_too(stage: Stage) -> Window:
-    """PINNED, and S is cut off as well: P needs nobody, and no lease of it ends. Then all is mended."""
+    """PINNED, and S is cut off too: P needs nobody, and no lease of it ends. Then all is mended."""
     owner = stage.owner()
     peer = stage.other(owner)
     begin = stage.laboratory.cut(peer)

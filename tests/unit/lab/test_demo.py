@@ -87,9 +87,7 @@ def test_a_run_with_a_loss_ends_with_1_and_names_its_diagnostics() -> None:
 @pytest.mark.parametrize("count", ["lost", "vanished", "double_presences"])
 def test_a_count_alone_makes_a_run_bad(count: str) -> None:
     good = story()
-    bad = msgspec.structs.replace(
-        good, totals=msgspec.structs.replace(good.totals, **{count: 1})
-    )
+    bad = msgspec.structs.replace(good, totals=msgspec.structs.replace(good.totals, **{count: 1}))
     assert good.is_good
     assert not bad.is_good
     assert _ended(bad)[0] == 1
