@@ -16,7 +16,7 @@ from openmse.lab.workload import Workload
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(240)]
 
 DATA = "/var/lib/openmse/postgres/data"
-BACK_MS_MAX = 300
+BACK_MS_MAX = 250
 """No address may be away for longer, also while the computer does other things."""
 
 
