@@ -19,7 +19,7 @@ from openmse.lab.topology import Places
 
 pytestmark = [
     pytest.mark.root,
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(240),
     pytest.mark.skipif(os.geteuid() != 0, reason="a laboratory needs root"),
 ]
 
@@ -39,7 +39,7 @@ def test_two_exercises_to_the_end(tmp_path: Path) -> None:
     name, report = f"t{secrets.token_hex(3)}", tmp_path / "demo-report.html"
     only = ("--only", "failback", "--only", "switchover", "--failover-wait", "2")
     with _demo("--name", name, "--report", str(report), *only) as process:
-        shown, errors = process.communicate(timeout=150)
+        shown, errors = process.communicate(timeout=200)
     assert process.returncode == 0, shown + errors
     assert remains(Places.of(name)) == []
     assert sorted(path.name for path in tmp_path.iterdir()) == [

@@ -73,8 +73,8 @@ def lose_peer_too(stage: Stage) -> Window:
 
 
 _OWN = (
-    Exercise("lose-w", "cut: W, for over a minute: PINNED", lose_witness),
-    Exercise("lose-w-then-s", "cut: then S too, P by itself", lose_peer_too, is_repair=True),
+    Exercise("lose-w", "cut: W, for over a minute", lose_witness),
+    Exercise("lose-w-then-s", "cut: then S too, P alone", lose_peer_too, is_repair=True),
 )
 CATALOGUE: dict[str, Exercise] = exercises.CATALOGUE | {own.key: own for own in _OWN}
 _FOLLOWS = {"power-on": "power-off", "lose-w-then-s": "lose-w"}
