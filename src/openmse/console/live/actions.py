@@ -24,6 +24,7 @@ ASK_EVERY_S = 0.25
 FOLLOW_MAX_S = 3600.0
 KEPT_IN_MEMORY = 200
 TIDY_S = 60.0
+WRITE_AGAIN_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +52,8 @@ class Actions:
         self._changed = changed
         self._known: dict[str, Action] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._unwritten: dict[str, Callable[[], None]] = {}
+        """What the store could not take, by what it is of; written once the store works again."""
 
     def get(self, action_id: str) -> Action:
         """One action; raises NotFound. Blocking where it has ended long ago."""
@@ -157,14 +160,38 @@ class Actions:
         await self._note_end(action)
 
     async def _note_end(self, action: Action) -> None:
-        await asyncio.to_thread(
-            self._audit.add,
-            who=action.who,
-            action=action.kind,
-            target=action.title,
-            outcome=action.state,
-            detail=action.sentence,
+        await self._write(
+            f"end of {action.id}",
+            lambda: self._audit.add(
+                who=action.who,
+                action=action.kind,
+                target=action.title,
+                outcome=action.state,
+                detail=action.sentence,
+            ),
         )
+
+    async def _write(self, of_what: str, work: Callable[[], None]) -> None:
+        """Write to the store; where it fails, again later: what is followed goes on all the same."""
+        self._unwritten.pop(of_what, None)
+        try:
+            await asyncio.to_thread(work)
+        except MseError:
+            is_first = not self._unwritten
+            self._unwritten[of_what] = work
+            if is_first:
+                self._spawn(self._write_later())
+
+    async def _write_later(self) -> None:
+        while self._unwritten:
+            await asyncio.sleep(WRITE_AGAIN_S)
+            for of_what, work in list(self._unwritten.items()):
+                try:
+                    await asyncio.to_thread(work)
+                except MseError:
+                    break
+                if self._unwritten.get(of_what) is work:
+                    del self._unwritten[of_what]
 
     async def _keep(self, action: Action) -> None:
         self._known.pop(action.id, None)
@@ -174,8 +201,8 @@ class Actions:
                 break
             if old.state != "running":
                 self._known.pop(old.id)
-        await asyncio.to_thread(self._past.keep_action, action)
         self._changed()
+        await self._write(f"action {action.id}", lambda: self._past.keep_action(action))
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.create_task(work)
