@@ -172,7 +172,7 @@ class Actions:
         )
 
     async def _write(self, of_what: str, work: Callable[[], None]) -> None:
-        """Write to the store; where it fails, again later: what is followed goes on all the same."""
+        """Write to the store; where it fails, again later: what is followed goes on."""
         self._unwritten.pop(of_what, None)
         try:
             await asyncio.to_thread(work)

@@ -3,6 +3,7 @@
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -83,8 +84,7 @@ class Database:
     def stop(self) -> None:
         """Gone at once, with every connection."""
         assert self._process is not None
-        self._process.terminate()
-        self._process.send_signal(3)  # immediate shutdown: clients are cut off
+        self._process.send_signal(signal.SIGQUIT)  # immediate shutdown: clients are cut off
         self._process.wait(10)
 
     def settings(self, root: Path) -> ConsoleSettings:
