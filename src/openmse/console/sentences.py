@@ -23,6 +23,8 @@ from openmse.console.i18n import DEFAULT, LANGUAGES, LOCALES
 
 KEPT = 4096
 NESTING_MAX = 3
+VALUE_WORDS_MAX = 8
+"""More words than a name, a figure or a library's own complaint has: another sentence."""
 _PLACE = re.compile(r"\{(\d)(?::(\w))?\}")
 _ENDS = re.compile(r"(?<=[.:])\s+(?=['\"“A-Z0-9{])")
 _STEP = re.compile(r"(?P<gap>^|, )(?P<name>[^,]+?) (?P<ms>\d+ ms)")
@@ -136,7 +138,8 @@ class Sentences:
         known = self._translated(value.strip(), depth + 1) if depth < NESTING_MAX else None
         if known is not None:
             return known
-        return None if _ENDS.search(value) else value
+        is_too_much = _ENDS.search(value) or len(value.split()) > VALUE_WORDS_MAX
+        return None if is_too_much else value
 
 
 @cache

@@ -1,5 +1,7 @@
 """The console's store in SQLite and in a real PostgreSQL: the same promises in both."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from sqlalchemy import text
+from stage import ConsoleProcess
 from store_database import PASSWORD, Database
 
 from openmse.console.backup import restore, save
@@ -232,6 +235,54 @@ def test_who_is_not_let_in_is_told_so_without_the_password(
         store = StorePart(url=f"postgresql+psycopg:{url}")
         told = _refused(ConsoleSettings(store=store, paths=paths))
         assert secret not in told
+
+
+@pytest.mark.timeout(120)
+def test_a_console_serves_from_postgresql(root: Path, database: Database) -> None:
+    """From an empty database; while the server is gone pages say so, then all is well again."""
+    made = ConsoleProcess(root / "on-postgresql")
+    settings = database.settings(root / "on-postgresql")
+    part = settings.store
+    store = f'[store]\nurl = "{part.url}"\npassword_file = "{part.password_file}"\n'
+    made.config.write_text(made.config.read_text() + store)
+    try:
+        made.start()
+        made.make_administrator()
+        with made.logged_in() as client:
+            assert client.post("/logout").status_code == 200
+        with made.logged_in() as client:
+            body = {"name": "ben", "password": "a quiet winter morning", "role": "viewer"}
+            assert client.post("/api/v1/users", json=body).status_code == 201
+            database.stop()
+            refused = client.get("/engines")
+            assert refused.status_code == 500
+            assert "MSE-CON-003" in refused.text
+            database.start()
+            assert client.get("/engines").status_code == 200
+            assert "ben" in client.get("/people").text
+        command = [sys.executable, "-m", "openmse.cli.main", "console", "backup"]
+        file = root / "from-postgresql.jsonl"
+        done = subprocess.run(
+            [*command, "--config", str(made.config), str(file)], capture_output=True, timeout=30
+        )
+        assert done.returncode == 0, done.stderr
+        assert b"ben" in file.read_bytes()
+        made.stop()
+        assert "Traceback" not in made.text()
+        secret = root / "on-postgresql" / "store-password"
+        secret.write_text("wrong\n")
+        again = subprocess.run(
+            [sys.executable, "-m", "openmse.console", "--config", str(made.config)],
+            capture_output=True, text=True, timeout=30, check=False,
+        )  # fmt: skip
+        assert again.returncode == 1
+        assert "password authentication failed" in again.stderr
+        assert "wrong" not in again.stderr
+    finally:
+        if made.process is not None and made.process.poll() is None:
+            made.process.kill()
+            made.process.wait(10)
+        made.socket.close()
 
 
 def test_after_a_lost_connection_it_works_again(tmp_path: Path, database: Database) -> None:

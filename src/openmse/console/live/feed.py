@@ -57,6 +57,8 @@ class EngineFeed:
         self._view_now = ""
         self._info_due_s = 0.0
         self._turn = asyncio.Event()
+        self.onlookers: set[Callable[[EngineLive], None]] = set()
+        """Told of each new picture, and when there is none any more; they must not wait."""
         engine = live.engine
         self.client = NodeClient(
             engine.address,
@@ -133,7 +135,7 @@ class EngineFeed:
         handle = _HANDLERS.get(event.name)
         if handle is not None:
             handle(self, event)
-            self._on_change()
+            self._show()
         elif event.name == "bye":
             raise NodeUnreachable(f"{live.engine.name} has ended the stream.")
 
@@ -165,6 +167,12 @@ class EngineFeed:
         known = self.live.error
         is_same = known is not None and str(known) == str(error)
         self.live.become(reach, now_s, known if is_same else error)
+        self._show()
+
+    def _show(self) -> None:
+        """Something of the picture has changed: tell who looks on, and the pages."""
+        for look in tuple(self.onlookers):
+            look(self.live)
         self._on_change()
 
     def _on_snapshot(self, event: SseEvent) -> None:

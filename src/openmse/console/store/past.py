@@ -59,14 +59,18 @@ class EventQuery:
     limit: int = 50
 
 
+SEEN = "seen"
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of an action: ``ms`` since its beginning, -1 where unknown."""
+    """One step of an action: ``ms`` since its beginning, -1 where unknown. What was ``seen`` of a
+    machine has its side as name, the new word as sentence, and the console's own clock."""
 
     machine: str
     name: str
     state: str
-    """waiting, running, done or failed"""
+    """waiting, running, done, failed or seen"""
     ms: float = -1.0
     sentence: str = ""
 
@@ -88,6 +92,20 @@ class Action:
     hint: str = ""
     steps: tuple[Step, ...] = field(default_factory=tuple)
     progress_percent: int = -1
+
+    @property
+    def told(self) -> tuple[Step, ...]:
+        """The steps of the operation."""
+        return tuple(step for step in self.steps if step.state != SEEN)
+
+    @property
+    def seen(self) -> dict[str, list[Step]]:
+        """What each machine showed meanwhile."""
+        found: dict[str, list[Step]] = {}
+        for step in self.steps:
+            if step.state == SEEN:
+                found.setdefault(step.machine, []).append(step)
+        return found
 
 
 class Past:

@@ -38,8 +38,12 @@ class Store:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._bring_up_to_date()
-        self.console_id = self._console_id()
+        try:
+            self._bring_up_to_date()
+            self.console_id = self._console_id()
+        except BaseException:
+            engine.dispose()
+            raise
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
