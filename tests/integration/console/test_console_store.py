@@ -8,10 +8,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from click.testing import CliRunner
 from sqlalchemy import text
 from stage import ConsoleProcess
 from store_database import PASSWORD, Database
 
+from openmse.cli.main import root as cli
 from openmse.console.backup import restore, save
 from openmse.console.errors import Conflict, ConsoleConfigError, ConsoleStoreError, NotFound
 from openmse.console.people.roles import Role
@@ -260,12 +262,11 @@ def test_a_console_serves_from_postgresql(root: Path, database: Database) -> Non
             database.start()
             assert client.get("/engines").status_code == 200
             assert "ben" in client.get("/people").text
-        command = [sys.executable, "-m", "openmse.cli.main", "console", "backup"]
         file = root / "from-postgresql.jsonl"
-        done = subprocess.run(
-            [*command, "--config", str(made.config), str(file)], capture_output=True, timeout=30
+        done = CliRunner().invoke(
+            cli, ["console", "backup", "--config", str(made.config), str(file)]
         )
-        assert done.returncode == 0, done.stderr
+        assert done.exit_code == 0, done.output
         assert b"ben" in file.read_bytes()
         made.stop()
         assert "Traceback" not in made.text()
