@@ -62,6 +62,7 @@ class Actions:
         self._looked_at: set[str] = set()
         self._unwritten: dict[str, Callable[[], None]] = {}
         """What the store could not take, by what it is of; written once the store works again."""
+        self._is_writing_later = False
 
     def get(self, action_id: str) -> Action:
         """One action; raises NotFound. Blocking where it has ended long ago."""
@@ -230,9 +231,9 @@ class Actions:
         try:
             await asyncio.to_thread(work)
         except MseError:
-            is_first = not self._unwritten
             self._unwritten[of_what] = work
-            if is_first:
+            if not self._is_writing_later:
+                self._is_writing_later = True
                 self._spawn(self._write_later())
 
     async def _write_later(self) -> None:
@@ -245,6 +246,7 @@ class Actions:
                     break
                 if self._unwritten.get(of_what) is work:
                     del self._unwritten[of_what]
+        self._is_writing_later = False
 
     async def _keep(self, action: Action) -> None:
         if self._known.get(action.id) == action:

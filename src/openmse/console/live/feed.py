@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 from openmse.console.errors import NodeRefused, NodeUnreachable, NodeUntrusted
 from openmse.console.live.state import EngineLive, Reach, Sample
@@ -107,8 +108,8 @@ class EngineFeed:
                 self._know(read(await connection.get("/v1/info"), Info, name))
                 await self._catch_up(connection)
             self._turn.clear()
-            target = f"/v1/stream?view={self._view_now}"
-            connection.follow(target, self._cursor, self._told, self._turn.set)
+            target = f"/v1/stream?view={self._view_now}&last_event_id={self._after()}"
+            connection.follow(target, self._told, self._turn.set)
             while self._view() == self._view_now:
                 connection.raise_error()
                 try:
@@ -139,11 +140,15 @@ class EngineFeed:
         elif event.name == "bye":
             raise NodeUnreachable(f"{live.engine.name} has ended the stream.")
 
+    def _after(self) -> str:
+        """The newest cursor as a part of an address: the engine's word, which may be anything."""
+        return quote(self._cursor, safe="")
+
     async def _catch_up(self, connection: NodeConnection) -> None:
         """Read what happened while nobody here was listening."""
         name = self.live.engine.name
         while True:
-            after = f"&after={self._cursor}" if self._cursor else ""
+            after = f"&after={self._after()}" if self._cursor else ""
             data = await connection.get(f"/v1/events?limit={EVENTS_AT_ONCE}{after}")
             page: LogPage = read(data, LogPage, name)
             self._keep(page.events)

@@ -81,13 +81,10 @@ class NodeConnection(asyncio.Protocol):
         finally:
             self._waiting = None
 
-    def follow(
-        self, target: str, last_event_id: str, told: Told, on_end: Callable[[], None]
-    ) -> None:
+    def follow(self, target: str, told: Told, on_end: Callable[[], None]) -> None:
         """Begin to read the stream; ``on_end`` is called once, when ``error`` tells why."""
         self._parser, self._told, self._on_end = SseParser(), told, on_end
-        extra = [("Last-Event-ID", last_event_id)] if last_event_id else []
-        self._ask(target, "text/event-stream", extra)
+        self._ask(target, "text/event-stream")
         self._expect_signs_of_life()
 
     def close(self) -> None:
@@ -120,12 +117,12 @@ class NodeConnection(asyncio.Protocol):
 
     # -- inside -------------------------------------------------------------------------------
 
-    def _ask(self, target: str, accept: str, extra: list[tuple[str, str]] | None = None) -> None:
+    def _ask(self, target: str, accept: str) -> None:
         if self.error is not None:
             raise self._told_error()
         if self._http.our_state is h11.DONE:
             self._http.start_next_cycle()
-        headers = [("Host", "engine"), ("Accept", accept), *(extra or [])]
+        headers = [("Host", "engine"), ("Accept", accept)]
         if self._called.token:
             headers.append(("Authorization", f"Bearer {self._called.token}"))
         request = h11.Request(method="GET", target=target, headers=headers)
