@@ -39,7 +39,7 @@ from openmse.console.store.store import now, open_store
 from openmse.lab import records
 from openmse.lab.outage import percentile
 
-PAINTS = 40
+PAINTS = 30
 PAGES = 100
 PAINT_MS_MAX = 1000.0
 CORES_MAX = 0.5
@@ -66,6 +66,9 @@ class FleetResult(Struct, frozen=True, kw_only=True):
     page_p99_ms: float
     paint_p50_ms: float
     paint_p99_ms: float
+    control_p50_ms: float
+    """The paint of a page without any engine: what this machine needs for any page at all."""
+    control_p99_ms: float
     page_connecting_p99_ms: float
     """The same page as before, while the console still connects to its engines after a start."""
 
@@ -174,26 +177,29 @@ def milliseconds(work: Callable[[], Any]) -> float:
     return (time.perf_counter() - began_s) * 1000
 
 
-def paints(console: ConsoleProcess) -> list[float]:
-    """First contentful paints of the list, in milliseconds since the navigation began."""
+def paints(console: ConsoleProcess) -> tuple[list[float], list[float]]:
+    """First contentful paints in milliseconds since the navigation began: of the list, and of a
+    page of the same console without any engine, by turns."""
     from playwright.sync_api import sync_playwright
 
-    found = []
+    found: tuple[list[float], list[float]] = ([], [])
     with sync_playwright() as playwright:
         browser = launch(playwright)
         context = browser.new_context(ignore_https_errors=True, locale="en-GB")
         log_in(context.new_page(), console)
         state = context.storage_state()
         context.close()
-        for number in range(PAINTS):
+        for number in range(2 * PAINTS):
             context = browser.new_context(
                 ignore_https_errors=True, locale="en-GB", storage_state=state
             )
             page = context.new_page()
-            page.goto(f"{console.url}/engines?sort=name&page={number % 20 + 1}")
+            is_control = number % 2 == 1
+            path = "/me" if is_control else f"/engines?sort=name&page={number // 2 % 20 + 1}"
+            page.goto(f"{console.url}{path}")
             page.wait_for_function(f"{_PAINT}.length > 0")
-            assert page.locator("tbody tr").count() > 0
-            found.append(float(page.evaluate(f"{_PAINT}[0].startTime")))
+            assert is_control or page.locator("tbody tr").count() > 0
+            found[is_control].append(float(page.evaluate(f"{_PAINT}[0].startTime")))
             context.close()
         browser.close()
     return found
@@ -220,7 +226,7 @@ def measure(console: ConsoleProcess, count: int, seconds: float, mode: str) -> F
             watched = cores(console, seconds)
         urls = [f"/engines?sort=name&page={n % 20 + 1}" for n in range(PAGES)]
         pages = [milliseconds(lambda u=url: client.get(u)) for url in urls]  # type: ignore[misc]
-    painted = paints(console)
+    painted, control = paints(console)
     assert console.process is not None
     status = Path(f"/proc/{console.process.pid}/status").read_text()
     resident_kib = int(status.split("VmRSS:")[1].split()[0])
@@ -239,6 +245,8 @@ def measure(console: ConsoleProcess, count: int, seconds: float, mode: str) -> F
         page_p99_ms=round(percentile(pages, 99), 1),
         paint_p50_ms=round(percentile(painted, 50), 1),
         paint_p99_ms=round(percentile(painted, 99), 1),
+        control_p50_ms=round(percentile(control, 50), 1),
+        control_p99_ms=round(percentile(control, 99), 1),
         page_connecting_p99_ms=round(percentile(early or [0.0], 99), 1),
     )
 
