@@ -10,7 +10,7 @@ SEEDS ?= 2000
 RUNS ?= 300
 SEED ?= 1
 
-.PHONY: help setup assets demo test test-quick test-browser screenshots check bench explore simulate campaign man deb install uninstall clean
+.PHONY: help setup assets demo test test-quick test-browser screenshots check bench bench-console explore simulate campaign man deb install uninstall clean
 
 help:
 	@echo "make demo      build a pair in a laboratory, kill machines under load, show that nothing was lost"
@@ -19,6 +19,7 @@ help:
 	@echo "make screenshots   pictures of every page of the console, for the documents"
 	@echo "make check     format, lint, types, imports"
 	@echo "make bench     the table of figures; appends and resumes (docs/lab.md)"
+	@echo "make bench-console  a thousand engines in the console: first paint, processor time (docs/console.md)"
 	@echo "make install   install the service on this machine from this folder (as root; docs/install.md)"
 	@echo "make deb       dist/openmse_*.deb, a Debian package that needs nothing else from the network"
 	@echo "make man       docs/man: the manual pages, from the commands' help"
@@ -59,6 +60,9 @@ check: setup
 
 bench: setup
 	@$(BIN)/mse lab bench
+
+bench-console: setup
+	@$(BIN)/python tests/bench/console_fleet.py bench/console.jsonl
 
 explore: setup
 	@$(BIN)/python -m openmse.lab.exploration explore

@@ -88,6 +88,8 @@ def _move(page: Any, console: ConsoleProcess, site: Site) -> None:
     page.wait_for_url("**/actions/*")
     page.wait_for_selector("#action-state:has-text('done')", timeout=30_000)
     assert "stop" in page.locator("#action-steps").inner_text()
+    page.wait_for_selector("#action-seen [aria-label=mse1]:has-text('kept out')")
+    page.wait_for_selector("#action-seen [aria-label=mse2]:has-text('admitted')")
     page.click("text=To the pair")
     page.wait_for_selector("#pair-owner:has-text('mse2')")
     page.click("nav a:has-text('Timeline')")

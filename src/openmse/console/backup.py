@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import Connection, Integer, func, insert, literal, select
 
 from openmse import __version__
 from openmse.console import certificate
@@ -64,7 +64,7 @@ def _lines(settings: ConsoleSettings, store: Store) -> Iterator[dict[str, Any]]:
         path = settings.state_dir / name
         if path.exists():
             yield {"file": name, "data": base64.b64encode(path.read_bytes()).decode()}
-    with store.read() as connection:
+    with store.snapshot() as connection:
         for table in schema.metadata.sorted_tables:
             if table.name in LEFT_OUT:
                 continue
@@ -134,18 +134,18 @@ def not_running(settings: ConsoleSettings) -> Iterator[None]:
 
 
 def _make_room(settings: ConsoleSettings, *, is_replacing: bool) -> str:
-    """Move a store that is there aside; only where that was asked for."""
+    """Move a store that is there aside; only where that was asked for. A database in PostgreSQL is
+    its owner's: it has to be empty."""
     store = (
         open_store(settings) if not settings.is_sqlite or settings.sqlite_file.exists() else None
     )
     if store is None:
         return ""
-    with store.read() as connection:
-        is_used = connection.execute(select(schema.users.c.id).limit(1)).first() is not None
+    is_used = _is_used(store)
     store.close()
     if is_used and (not is_replacing or not settings.is_sqlite):
         raise Conflict(
-            "There is a store with users already; nothing was changed.",
+            "There is a store with entries already; nothing was changed.",
             "--replace keeps it aside and restores the backup (SQLite); for PostgreSQL name an "
             "empty database.",
         )
@@ -160,6 +160,16 @@ def _make_room(settings: ConsoleSettings, *, is_replacing: bool) -> str:
     return str(aside) if is_used else ""
 
 
+def _is_used(store: Store) -> bool:
+    """Whether there is anything but what each new store has."""
+    with store.read() as connection:
+        return any(
+            connection.execute(select(literal(1)).select_from(table).limit(1)).first() is not None
+            for table in schema.metadata.sorted_tables
+            if table is not schema.keep
+        )
+
+
 def _put_rows(store: Store, lines: list[dict[str, Any]]) -> int:
     tables = schema.metadata.tables
     rows = [line for line in lines if "table" in line]
@@ -170,8 +180,21 @@ def _put_rows(store: Store, lines: list[dict[str, Any]]) -> int:
                 key: base64.b64decode(value["base64"]) if isinstance(value, dict) else value
                 for key, value in line["row"].items()
             }
-            connection.execute(insert(tables[line["table"]]).values(**values))
+            table = tables[line["table"]]
+            connection.execute(insert(table).values(**schema.fitting(table, values)))
+        if connection.dialect.name == "postgresql":
+            _count_on(connection)
     return len(rows)
+
+
+def _count_on(connection: Connection) -> None:
+    """Rows came with their numbers: the next number of each table follows the greatest."""
+    for table in schema.metadata.sorted_tables:
+        column = table.c.get("id")
+        if column is not None and isinstance(column.type, Integer):
+            sequence = func.pg_get_serial_sequence(table.name, "id")
+            greatest = select(func.coalesce(func.max(column), 0)).scalar_subquery()
+            connection.execute(select(func.setval(sequence, greatest + 1, False)))
 
 
 def _put_file(path: Path, data: bytes) -> None:

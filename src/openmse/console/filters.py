@@ -4,6 +4,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from markupsafe import Markup, escape
+
+from openmse.console.sentences import sentences
+from openmse.errors import MseError
+
 NONE = "–"
 
 
@@ -66,14 +71,45 @@ def dash(value: Any) -> Any:
 WORDS: dict[str, str] = {}
 
 
+def with_original(translated: str | None, original: str) -> Markup:
+    """A translation with what it was made of beneath, small; or only the original."""
+    if translated is None:
+        return escape(original)
+    return Markup('{} <span class="original" lang="en">{}</span>').format(translated, original)
+
+
 def all_filters(language: str, gettext: Callable[[str], str]) -> dict[str, Callable[..., Any]]:
     """By the names that templates use."""
+    catalogue = sentences(language)
 
     def word(value: str | None) -> str:
         """A word of the protocol in the reader's language, or as it is."""
         return gettext(value) if value else NONE
 
+    def told(value: str | None) -> Markup:
+        """What an engine (or this console) says, in the reader's language where it is known."""
+        text = value or ""
+        return with_original(catalogue.known(text), text)
+
+    def told_error(error: MseError) -> Markup:
+        """An error's sentence; where that is not known, what its code means, and the sentence."""
+        known = catalogue.known(error.sentence)
+        if known is None and not catalogue.is_own:
+            known = catalogue.code(error.code) or None
+        return with_original(known, error.sentence)
+
+    def step(name: str) -> str:
+        """A step's name: a word of the protocol, or a few words with a machine's name in them."""
+        known = gettext(name)
+        return known if known != name else catalogue.told(name)
+
     return {
+        "step": step,
+        "told": told,
+        "told_plain": lambda value: catalogue.told(value or ""),
+        "told_error": told_error,
+        "meaning": catalogue.code,
+        "event": lambda kind: kind if catalogue.is_own else catalogue.event(kind),
         "instant": instant,
         "ms": milliseconds,
         "size": size,

@@ -17,6 +17,7 @@ from openmse.console.errors import ConsoleConfigError
 
 DEFAULT_PATH = Path("/etc/openmse/console.toml")
 MAX_FILE_BYTES = 1 << 20
+SQLITE = "sqlite:///"
 _AT = re.compile(r" - at `\$\.?(?P<key>[^`]*)`$")
 
 
@@ -35,7 +36,8 @@ class StorePart(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where the console keeps what it knows."""
 
     url: str = ""
-    """'' is SQLite in the state directory; or postgresql+psycopg://user@host/database."""
+    """'' is SQLite in the state directory; sqlite:////path/of/a/file is SQLite elsewhere; or
+    postgresql+psycopg://user@host/database."""
     password_file: str = ""
     """For PostgreSQL: a file whose first line is the password."""
 
@@ -88,13 +90,14 @@ class ConsoleSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     @property
     def is_sqlite(self) -> bool:
-        """Whether the store is the file in the state directory."""
-        return not self.store.url
+        """Whether the store is a file."""
+        return not self.store.url or self.store.url.startswith(SQLITE)
 
     @property
     def sqlite_file(self) -> Path:
-        """The store, unless another one is named."""
-        return self.state_dir / "console.db"
+        """The store, unless it is in PostgreSQL."""
+        named = self.store.url.removeprefix(SQLITE) if self.is_sqlite else ""
+        return Path(named) if named else self.state_dir / "console.db"
 
     @property
     def shown_url(self) -> str:
@@ -170,7 +173,10 @@ def _faults(s: ConsoleSettings) -> Iterator[tuple[str, str]]:
     ):
         if not lowest <= value <= highest:
             yield key, f"{value} must lie between {lowest} and {highest}."
-    if s.store.url and not s.store.url.startswith(("postgresql+psycopg://", "sqlite:///")):
-        yield "store.url", "it must begin with postgresql+psycopg:// or sqlite:///."
+    if s.store.url and not s.store.url.startswith(("postgresql+psycopg://", f"{SQLITE}/")):
+        yield (
+            "store.url",
+            "it must begin with postgresql+psycopg://, or be sqlite:////path/of/a/file.",
+        )
     if not s.paths.state_dir.startswith("/"):
         yield "paths.state_dir", f"'{s.paths.state_dir}' is not an absolute path."

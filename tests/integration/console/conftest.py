@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "browser"))
 
 from live_pair import Site
 from stage import ConsoleProcess, console_process
+from store_database import Database
 
 
 @pytest.fixture(scope="module")
@@ -33,3 +34,14 @@ def console(root: Path) -> Iterator[ConsoleProcess]:
     """A console with an administrator."""
     with console_process(root / "console") as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def database() -> Iterator[Database]:
+    """A PostgreSQL server that runs."""
+    made = Database()
+    try:
+        made.start()
+        yield made
+    finally:
+        made.remove()

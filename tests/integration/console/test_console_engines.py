@@ -1,5 +1,6 @@
 """Engines behind the console: claims, the second console, backup, the fleet's figures."""
 
+import contextlib
 import socket
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from stage import ConsoleProcess, console_process
 
 from openmse.console.backup import restore, save
 from openmse.console.errors import Conflict, ConsoleStoreError
-from openmse.console.settings import load
+from openmse.console.serve import listening_socket
+from openmse.console.settings import ConsolePart, ConsoleSettings, load
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -40,6 +42,27 @@ def test_the_living_picture_follows_the_pair(console: ConsoleProcess, site: Site
         ended = client.get(action).json()
         assert ended["state"] == "done", ended
         assert {"checkpoint", "stop"} <= {step["name"] for step in ended["steps"]}
+        old, new = before["owner"], ({"mse1", "mse2"} - {before["owner"]}).pop()
+        until(
+            lambda: (
+                {
+                    (old, "clients", "kept out"),
+                    (old, "database", "standby"),
+                    (new, "database", "primary"),
+                    (new, "address", "held"),
+                    (new, "clients", "admitted"),
+                }
+                <= {
+                    (step["machine"], step["name"], step["sentence"])
+                    for step in client.get(action).json()["steps"]
+                    if step["state"] == "seen" and step["ms"] >= 0
+                }
+            ),
+            "both machines were looked at",
+            30,
+        )
+        page = client.get(f"/actions/{begun.json()['id']}").text
+        assert page.count("<h3>mse1</h3>") == page.count("<h3>mse2</h3>") == 1
         until(lambda: _pair(client)["owner"] != before["owner"], "the owner is another", 10)
         until(
             lambda: (
@@ -137,6 +160,21 @@ def test_a_backup_makes_the_same_console_elsewhere(root: Path, console: ConsoleP
         other.stop()
     finally:
         other.socket.close()
+
+
+@pytest.mark.parametrize("is_given", [True, False])
+def test_accepted_connections_answer_at_once(is_given: bool) -> None:
+    """Without TCP_NODELAY each answer on a kept connection waits 40 ms for an acknowledgement."""
+    with contextlib.ExitStack() as stack:
+        descriptor = -1
+        if is_given:
+            opened = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            descriptor = opened.detach()
+        part = ConsolePart(address="127.0.0.1", port=0)
+        listening = stack.enter_context(listening_socket(ConsoleSettings(console=part), descriptor))
+        stack.enter_context(socket.create_connection(listening.getsockname()))
+        accepted = stack.enter_context(listening.accept()[0])
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
 
 
 @pytest.mark.parametrize("kind", ["file", "deaf"])

@@ -42,7 +42,8 @@ async def list_engines(
 ) -> dict[str, Any]:
     """Engines, trouble first; 50 a page. ``show``: trouble, unpaired, primary or secondary."""
     now_s = time.monotonic()
-    views = [engine_view(live, now_s) for live in console_of(request).fleet.all()]
+    console = console_of(request)
+    views = [console.topics.view(live, now_s) for live in console.fleet.all()]
     wanted = ListQuery(
         text=text, show=show, sort=sort if sort in SORT_KEYS else "trouble", page=max(1, page)
     )

@@ -14,9 +14,11 @@ from typing import Any
 from openmse.console.errors import NodeRefused, NodeUnreachable, NotFound
 from openmse.console.live.feed import EngineFeed
 from openmse.console.live.fleet import Fleet
+from openmse.console.live.onlooker import Onlooker
+from openmse.console.live.pairs import pair_of
 from openmse.console.nodes.models import Operation
 from openmse.console.store.audit import Audit
-from openmse.console.store.past import Action, Past, Step, new_action_id
+from openmse.console.store.past import SEEN, Action, Past, Step, new_action_id
 from openmse.console.store.store import now
 from openmse.errors import MseError
 
@@ -24,6 +26,12 @@ ASK_EVERY_S = 0.25
 FOLLOW_MAX_S = 3600.0
 KEPT_IN_MEMORY = 200
 TIDY_S = 60.0
+WRITE_AGAIN_S = 2.0
+LOOK_ON_S = 60.0
+"""For as long, at most, machines are looked at after the end: the old owner rejoins."""
+
+Around = tuple[tuple[Step, ...], tuple[Step, ...]]
+"""Steps that the console did before, and what it has seen of the machines."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +59,10 @@ class Actions:
         self._changed = changed
         self._known: dict[str, Action] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._looked_at: set[str] = set()
+        self._unwritten: dict[str, Callable[[], None]] = {}
+        """What the store could not take, by what it is of; written once the store works again."""
+        self._is_writing_later = False
 
     def get(self, action_id: str) -> Action:
         """One action; raises NotFound. Blocking where it has ended long ago."""
@@ -77,16 +89,33 @@ class Actions:
             started_at=now(),
             steps=order.before,
         )
-        operation = await feed.client.begin(
-            order.method, order.path, order.body, key=action.id, wait_s=0.2
-        )
-        action = merged(action, operation, order.before)
+        onlooker = self._onlooker(order.engine_id)
+        onlooker.begin()
+        try:
+            operation = await feed.client.begin(
+                order.method, order.path, order.body, key=action.id, wait_s=0.2
+            )
+        except BaseException:
+            onlooker.end()
+            raise
+        action = merged(action, operation, (order.before, onlooker.steps))
         await self._keep(action)
-        if action.state == "running":
-            self._spawn(self._follow(feed, action, operation.id, order.before))
-        else:
+        if action.state != "running":
             await self._note_end(action)
+        self._spawn(self._follow(feed, action, operation.id, (order.before, onlooker)))
         return action
+
+    def is_looked_at(self, action_id: str) -> bool:
+        """Whether there may be more to see of it: it goes on, or the machines are not calm yet."""
+        return action_id in self._looked_at
+
+    def _onlooker(self, engine_id: int) -> Onlooker:
+        """Looks at the engine, and at the other one of its pair where this console has it."""
+        pair = pair_of(self._fleet.all(), engine_id)
+        engine_ids = pair.engine_ids if pair is not None else (engine_id,)
+        for one in engine_ids:
+            self._fleet.watch(one)
+        return Onlooker([self._fleet.feed(one) for one in engine_ids], self._changed)
 
     async def run(self, action: Action, work: Callable[[Action], Awaitable[Action]]) -> Action:
         """Carry out an action of several parts (pairing); ``work`` keeps it up to date."""
@@ -99,9 +128,14 @@ class Actions:
         await self._keep(action)
 
     async def follow_to_end(
-        self, feed: EngineFeed, action: Action, operation_id: str, before: tuple[Step, ...]
+        self,
+        feed: EngineFeed,
+        action: Action,
+        operation_id: str,
+        around: Callable[[], Around],
     ) -> Action:
-        """Follow an engine's operation until it has ended; the action as it ended."""
+        """Follow an engine's operation until it has ended; the action as it ended. ``around``:
+        the steps that are not the operation's."""
         deadline_s = time.monotonic() + FOLLOW_MAX_S
         silent_since_s = 0.0
         while time.monotonic() < deadline_s:
@@ -116,7 +150,7 @@ class Actions:
                 if time.monotonic() - silent_since_s > TIDY_S:
                     return _lost(action, error)
             else:
-                action = merged(action, operation, before)
+                action = merged(action, operation, around())
                 if action.state != "running":
                     return action
                 await self._keep(action)
@@ -140,9 +174,32 @@ class Actions:
                 await task
 
     async def _follow(
-        self, feed: EngineFeed, action: Action, operation_id: str, before: tuple[Step, ...]
+        self,
+        feed: EngineFeed,
+        action: Action,
+        operation_id: str,
+        around: tuple[tuple[Step, ...], Onlooker],
     ) -> None:
-        await self._end(await self.follow_to_end(feed, action, operation_id, before))
+        before, onlooker = around
+        self._looked_at.add(action.id)
+        try:
+            if action.state == "running":
+                action = await self.follow_to_end(
+                    feed, action, operation_id, lambda: (before, onlooker.steps)
+                )
+                await self._end(action)
+            await self._calm_down(action, onlooker)
+        finally:
+            onlooker.end()
+            self._looked_at.discard(action.id)
+
+    async def _calm_down(self, action: Action, onlooker: Onlooker) -> None:
+        """It has ended; what the machines still do (such as rejoining) belongs to it, too."""
+        deadline_s = time.monotonic() + LOOK_ON_S
+        while not onlooker.is_calm() and time.monotonic() < deadline_s:
+            await asyncio.sleep(ASK_EVERY_S)
+            told = tuple(step for step in action.steps if step.state != SEEN)
+            await self._keep(replace(action, steps=(*told, *onlooker.steps)))
 
     async def _work(self, action: Action, work: Callable[[Action], Awaitable[Action]]) -> None:
         try:
@@ -157,16 +214,43 @@ class Actions:
         await self._note_end(action)
 
     async def _note_end(self, action: Action) -> None:
-        await asyncio.to_thread(
-            self._audit.add,
-            who=action.who,
-            action=action.kind,
-            target=action.title,
-            outcome=action.state,
-            detail=action.sentence,
+        await self._write(
+            f"end of {action.id}",
+            lambda: self._audit.add(
+                who=action.who,
+                action=action.kind,
+                target=action.title,
+                outcome=action.state,
+                detail=action.sentence,
+            ),
         )
 
+    async def _write(self, of_what: str, work: Callable[[], None]) -> None:
+        """Write to the store; where it fails, again later: what is followed goes on."""
+        self._unwritten.pop(of_what, None)
+        try:
+            await asyncio.to_thread(work)
+        except MseError:
+            self._unwritten[of_what] = work
+            if not self._is_writing_later:
+                self._is_writing_later = True
+                self._spawn(self._write_later())
+
+    async def _write_later(self) -> None:
+        while self._unwritten:
+            await asyncio.sleep(WRITE_AGAIN_S)
+            for of_what, work in list(self._unwritten.items()):
+                try:
+                    await asyncio.to_thread(work)
+                except MseError:
+                    break
+                if self._unwritten.get(of_what) is work:
+                    del self._unwritten[of_what]
+        self._is_writing_later = False
+
     async def _keep(self, action: Action) -> None:
+        if self._known.get(action.id) == action:
+            return
         self._known.pop(action.id, None)
         self._known[action.id] = action
         for old in list(self._known.values()):
@@ -174,8 +258,8 @@ class Actions:
                 break
             if old.state != "running":
                 self._known.pop(old.id)
-        await asyncio.to_thread(self._past.keep_action, action)
         self._changed()
+        await self._write(f"action {action.id}", lambda: self._past.keep_action(action))
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.create_task(work)
@@ -183,9 +267,10 @@ class Actions:
         task.add_done_callback(self._tasks.discard)
 
 
-def merged(action: Action, operation: Operation, before: tuple[Step, ...]) -> Action:
+def merged(action: Action, operation: Operation, around: Around) -> Action:
     """The action as the engine's operation tells it. Pure."""
     is_running = operation.state == "running"
+    before, seen = around
     steps = [*before]
     reached = operation.steps
     for index, step in enumerate(reached):
@@ -198,7 +283,7 @@ def merged(action: Action, operation: Operation, before: tuple[Step, ...]) -> Ac
     return replace(
         action,
         state=operation.state,
-        steps=tuple(steps),
+        steps=(*steps, *seen),
         progress_percent=-1 if operation.progress_percent is None else operation.progress_percent,
         sentence=operation.sentence or (error.sentence if error else ""),
         hint=error.hint if error else "",

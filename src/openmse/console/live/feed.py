@@ -3,12 +3,14 @@
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 from openmse.console.errors import NodeRefused, NodeUnreachable, NodeUntrusted
 from openmse.console.live.state import EngineLive, Reach, Sample
 from openmse.console.nodes.client import NodeClient
+from openmse.console.nodes.connection import NodeConnection
 from openmse.console.nodes.models import (
     Claim,
     Info,
@@ -27,7 +29,11 @@ BACKOFF_MIN_S = 0.5
 BACKOFF_MAX_S = 15.0
 NEW_EVENTS_MAX = 5000
 OPERATIONS_MAX = 50
-INFO_EVERY_S = 60.0
+INFO_EVERY_S = 300.0
+"""Who an engine is changes with what its stream tells; this is for what that does not show."""
+INFO_WATCHED_EVERY_S = 60.0
+INFO_AFTER_CHANGE_S = 1.0
+EVENTS_AT_ONCE = 1000
 
 
 class EngineFeed:
@@ -40,16 +46,20 @@ class EngineFeed:
         view: Callable[[], str],
         slots: asyncio.Semaphore,
         on_change: Callable[[], None],
-        last_cursor: Callable[[], Awaitable[str]],
+        cursor: str = "",
     ) -> None:
-        """``view``: full or summary, as it is wanted now; ``slots`` bounds who connects at once."""
+        """``view``: full or summary, as it is wanted now; ``slots`` bounds who connects at once;
+        ``cursor``: of the newest event that is kept already."""
         self.live = live
         self._view = view
         self._slots = slots
         self._on_change = on_change
-        self._last_cursor = last_cursor
-        self._cursor = ""
-        self._info_at_s = 0.0
+        self._cursor = cursor
+        self._view_now = ""
+        self._info_due_s = 0.0
+        self._turn = asyncio.Event()
+        self.onlookers: set[Callable[[EngineLive], None]] = set()
+        """Told of each new picture, and when there is none any more; they must not wait."""
         engine = live.engine
         self.client = NodeClient(
             engine.address,
@@ -62,7 +72,6 @@ class EngineFeed:
     async def run(self) -> None:
         """Keep the picture up to date for as long as the console runs."""
         backoff_s = BACKOFF_MIN_S
-        self._cursor = await self._last_cursor()
         while True:
             began_s = time.monotonic()
             try:
@@ -78,46 +87,72 @@ class EngineFeed:
 
     async def refresh_info(self) -> None:
         """Ask the engine again who it is: version, role, services."""
-        self.live.info = await self.client.get("/v1/info", Info)
-        self._info_at_s = time.monotonic()
-        self.live.version += 1
+        self._know(await self.client.get("/v1/info", Info))
         self._on_change()
 
-    async def _connected(self) -> None:
-        async with self._slots:
-            await self.refresh_info()
-            await self._catch_up()
-        view = self._view()
-        async for event in self.client.stream(view, self._cursor):
-            now_s = time.monotonic()
-            self.live.heard_at_s = now_s
-            if self.live.reach is not Reach.UP:
-                self.live.become(Reach.UP, now_s)
-                self._on_change()
-            if event is None:
-                if now_s - self._info_at_s > INFO_EVERY_S:
-                    await self.refresh_info()
-                if self._view() != view:
-                    return
-                continue
-            handle = _HANDLERS.get(event.name)
-            if handle is not None:
-                handle(self, event)
-                self._on_change()
-            if event.name == "bye":
-                break
-        raise NodeUnreachable(f"{self.live.engine.name} has ended the stream.")
+    def _know(self, info: Info) -> None:
+        live = self.live
+        every_s = INFO_WATCHED_EVERY_S if self._view() == "full" else INFO_EVERY_S
+        self._info_due_s = time.monotonic() + every_s * random.uniform(0.8, 1.2)
+        if info != live.info:
+            live.info = info
+            live.version += 1
 
-    async def _catch_up(self) -> None:
-        """Read what happened while nobody here was listening."""
-        if not self._cursor:
-            page: LogPage = await self.client.get("/v1/events", LogPage, limit=1000)
-            self._keep(page.events)
+    async def _connected(self) -> None:
+        name = self.live.engine.name
+        self._view_now = self._view()
+        connection = self.client.connection()
+        try:
+            async with self._slots:
+                await connection.open()
+                self._know(read(await connection.get("/v1/info"), Info, name))
+                await self._catch_up(connection)
+            self._turn.clear()
+            target = f"/v1/stream?view={self._view_now}&last_event_id={self._after()}"
+            connection.follow(target, self._told, self._turn.set)
+            while self._view() == self._view_now:
+                connection.raise_error()
+                try:
+                    async with asyncio.timeout(max(0.0, self._info_due_s - time.monotonic())):
+                        await self._turn.wait()
+                except TimeoutError:
+                    await self.refresh_info()
+                self._turn.clear()
+        finally:
+            connection.close()
+
+    def _told(self, event: SseEvent | None) -> None:
+        """The stream said something; called as it arrives, so it must not wait for anything."""
+        now_s = time.monotonic()
+        live = self.live
+        live.heard_at_s = now_s
+        if live.reach is not Reach.UP:
+            live.become(Reach.UP, now_s)
+            self._on_change()
+        if event is None:
+            if self._view() != self._view_now:
+                self._turn.set()
             return
+        handle = _HANDLERS.get(event.name)
+        if handle is not None:
+            handle(self, event)
+            self._show()
+        elif event.name == "bye":
+            raise NodeUnreachable(f"{live.engine.name} has ended the stream.")
+
+    def _after(self) -> str:
+        """The newest cursor as a part of an address: the engine's word, which may be anything."""
+        return quote(self._cursor, safe="")
+
+    async def _catch_up(self, connection: NodeConnection) -> None:
+        """Read what happened while nobody here was listening."""
+        name = self.live.engine.name
         while True:
-            page = await self.client.get("/v1/events", LogPage, after=self._cursor, limit=1000)
+            after = f"&after={self._after()}" if self._cursor else ""
+            data = await connection.get(f"/v1/events?limit={EVENTS_AT_ONCE}{after}")
+            page: LogPage = read(data, LogPage, name)
             self._keep(page.events)
-            if not page.is_more or not page.events:
+            if not after or not page.is_more or not page.events:
                 return
 
     def _keep(self, entries: tuple[LogEntry, ...]) -> None:
@@ -137,6 +172,12 @@ class EngineFeed:
         known = self.live.error
         is_same = known is not None and str(known) == str(error)
         self.live.become(reach, now_s, known if is_same else error)
+        self._show()
+
+    def _show(self) -> None:
+        """Something of the picture has changed: tell who looks on, and the pages."""
+        for look in tuple(self.onlookers):
+            look(self.live)
         self._on_change()
 
     def _on_snapshot(self, event: SseEvent) -> None:
@@ -154,11 +195,15 @@ class EngineFeed:
 
     def _on_summary(self, event: SseEvent) -> None:
         live = self.live
-        live.summary = read(event.data, Summary, live.engine.name)
-        assert live.summary is not None
-        live.is_monitor_up = live.summary.is_monitor_up
+        before = live.summary
+        summary: Summary = read(event.data, Summary, live.engine.name)
+        live.summary = summary
+        live.is_monitor_up = summary.is_monitor_up
+        if before is not None and _who(before) != _who(summary):
+            self._info_due_s = time.monotonic() + INFO_AFTER_CHANGE_S * random.uniform(0.5, 1.5)
+            self._turn.set()
         live.snapshot = None
-        self._sample(live.summary.round_trip_ms, live.summary.lag_bytes)
+        self._sample(summary.round_trip_ms, summary.lag_bytes)
         live.version += 1
 
     def _sample(self, round_trip_ms: float | None, lag_bytes: int | None) -> None:
@@ -201,6 +246,11 @@ class EngineFeed:
             "Claim it again on its page, or delete it here.",
             status=403,
         )
+
+
+def _who(s: Summary) -> tuple[object, ...]:
+    """What services and addresses of an engine hang on: when it changes, they are asked anew."""
+    return (s.is_monitor_up, s.version, s.role, s.owner, s.peer, s.admits_clients)
 
 
 def _summary_of(s: Snapshot, before: Summary | None) -> Summary:

@@ -4,17 +4,17 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from openmse.console.errors import NotFound
-from openmse.console.live.feed import EngineFeed
+from openmse.console.live.feed import NEW_EVENTS_MAX, EngineFeed
 from openmse.console.live.state import EngineLive, Reach
 from openmse.console.nodes.models import LogEntry
 from openmse.console.store.engines import Engine, Engines
 from openmse.console.store.past import Event, Past
 from openmse.errors import MseError
 
-CONNECT_AT_ONCE = 24
+CONNECT_AT_ONCE = 8
 FULL_VIEW_UP_TO = 40
 """With more engines than this, only those that somebody looks at send their full picture."""
 WATCH_LINGER_S = 30.0
@@ -40,8 +40,9 @@ class Fleet:
 
     async def start(self) -> None:
         """Begin with what the store knows."""
+        cursors = await asyncio.to_thread(self._past.last_cursors)
         for engine in await asyncio.to_thread(self._engines.all):
-            self.take(engine)
+            self.take(engine, cursors.get(engine.id, ""))
         self._keeper = asyncio.create_task(self._keep_events(), name="keep events")
 
     async def stop(self) -> None:
@@ -53,15 +54,15 @@ class Fleet:
         for engine_id in list(self._running):
             await self.drop(engine_id)
 
-    def take(self, engine: Engine) -> None:
-        """Begin to listen to an engine."""
+    def take(self, engine: Engine, cursor: str = "") -> None:
+        """Begin to listen to an engine; ``cursor``: of its newest event that is kept here."""
         live = EngineLive(engine=engine, since_s=time.monotonic())
         feed = EngineFeed(
             live,
             view=lambda: self._view(engine.id),
             slots=self._slots,
             on_change=self._on_change,
-            last_cursor=lambda: asyncio.to_thread(self._past.last_cursor, engine.id),
+            cursor=cursor,
         )
         task = asyncio.create_task(feed.run(), name=f"feed of {engine.name}")
         self._running[engine.id] = _Running(feed, task)
@@ -81,7 +82,8 @@ class Fleet:
     async def renew(self, engine_id: int) -> None:
         """An engine was edited: connect anew."""
         await self.drop(engine_id)
-        self.take(await asyncio.to_thread(self._engines.get, engine_id))
+        cursor = (await asyncio.to_thread(self._past.last_cursors, engine_id)).get(engine_id, "")
+        self.take(await asyncio.to_thread(self._engines.get, engine_id), cursor)
 
     def all(self) -> list[EngineLive]:
         """Every engine, by name."""
@@ -114,34 +116,48 @@ class Fleet:
         return "full" if time.monotonic() < until_s else "summary"
 
     async def _keep_events(self) -> None:
-        """Write the engines' events to the store, once a second, off the loop."""
-        seen: dict[int, tuple[str, ...]] = {}
+        """Write what the engines told to the store, once a second, off the loop: all at once."""
+        looked_at: dict[int, int] = {}
         while True:
             await asyncio.sleep(1.0)
-            for live in self.all():
-                with contextlib.suppress(MseError):  # told on the health page; tried again
-                    await self._keep_of(live, seen)
+            lives = [running.feed.live for running in list(self._running.values())]
+            with contextlib.suppress(MseError):  # told on the health page; tried again
+                await self._keep_log(lives)
+                changed = [live for live in lives if looked_at.get(live.engine.id) != live.version]
+                await self._keep_facts(changed)
+                looked_at = {live.engine.id: live.version for live in lives}
 
-    async def _keep_of(self, live: EngineLive, seen: dict[int, tuple[str, ...]]) -> None:
-        found, live.new_events = live.new_events, []
-        if found:
-            events = [_event(live.engine.id, entry) for entry in found]
-            await asyncio.to_thread(self._past.add_events, live.engine.id, events)
-        facts = _facts(live)
-        if facts and seen.get(live.engine.id) != facts:
-            seen[live.engine.id] = facts
-            version, role, udi, device_type, group_key = facts
-            if facts != _kept(live.engine):
-                await asyncio.to_thread(
-                    self._engines.change,
-                    live.engine.id,
-                    version=version,
-                    role=role,
-                    udi=udi,
-                    device_type=device_type,
-                    group_key=group_key,
-                )
-                live.engine = await asyncio.to_thread(self._engines.get, live.engine.id)
+    async def _keep_log(self, lives: list[EngineLive]) -> None:
+        found = [(live, live.new_events) for live in lives if live.new_events]
+        if not found:
+            return
+        for live, _ in found:
+            live.new_events = []
+        events = [_event(live.engine.id, entry) for live, log in found for entry in log]
+        try:
+            await asyncio.to_thread(self._past.add_events, events)
+        except MseError:
+            for live, log in found:  # not lost: the next second may work
+                live.new_events = (log + live.new_events)[-NEW_EVENTS_MAX:]
+            raise
+
+    async def _keep_facts(self, lives: list[EngineLive]) -> None:
+        """What the list shows of an engine that is silent, where it has changed."""
+        changes: dict[int, dict[str, str]] = {}
+        for live in lives:
+            facts = _facts(live)
+            if facts and facts != _kept(live.engine):
+                changes[live.engine.id] = dict(zip(FACTS, facts, strict=True))
+        if not changes:
+            return
+        await asyncio.to_thread(self._engines.change_all, changes)
+        for live in lives:
+            if live.engine.id in changes:
+                live.engine = replace(live.engine, **changes[live.engine.id])  # type: ignore[arg-type]
+                live.version += 1
+
+
+FACTS = ("version", "role", "udi", "device_type", "group_key")
 
 
 def _kept(engine: Engine) -> tuple[str, ...]:

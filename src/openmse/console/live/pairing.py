@@ -105,7 +105,9 @@ class Pairing:
 
     async def _followed(self, action: Action, feed: Any, operation: Operation) -> Action:
         """Follow an engine's operation inside this action; raises Conflict unless it is done."""
-        ended = await self._actions.follow_to_end(feed, action, operation.id, action.steps)
+        ended = await self._actions.follow_to_end(
+            feed, action, operation.id, lambda: (action.steps, ())
+        )
         if ended.state != "done":
             raise Conflict(ended.sentence or "The engine did not do it.", ended.hint)
         return replace(ended, state="running", ended_at="", progress_percent=-1)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from openmse.console.live.state import EngineLive
 from openmse.console.live.views import BAD, OFF, OK, RUNNING, WARN, EngineView, Mark, engine_view
-from openmse.console.nodes.models import Register, Snapshot, WhyNot
+from openmse.console.nodes.models import Database, Party, Register, Snapshot, WhyNot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,10 +55,11 @@ def pairs_of(lives: list[EngineLive]) -> list[Pair]:
 
 def pair_of(lives: list[EngineLive], engine_id: int) -> Pair | None:
     """The pair that an engine belongs to."""
-    for pair in pairs_of(lives):
-        if engine_id in pair.engine_ids:
-            return pair
-    return None
+    key = next((live.engine.group_key for live in lives if live.engine.id == engine_id), "")
+    if not key:
+        return None
+    pair = _pair(key, [live for live in lives if live.engine.group_key == key])
+    return pair if engine_id in pair.engine_ids else None
 
 
 def _pair(key: str, members: list[EngineLive]) -> Pair:
@@ -106,7 +107,7 @@ class PairView:
 def pair_view(pair: Pair, now_s: float) -> PairView:
     """The view of a pair; what is not heard now is unknown, never as last known."""
     machines = tuple(engine_view(live, now_s) for live in pair.lives)
-    snapshots = [s for live in pair.lives if (s := live.fresh_snapshot(now_s)) is not None]
+    snapshots = [s for live in pair.lives if (s := picture_of(live, now_s)) is not None]
     registers = [s.register for s in snapshots if s.register is not None]
     register = max(registers, key=lambda r: (r.term, r.epoch), default=None)
     owner = register.owner if register else ""
@@ -137,6 +138,51 @@ def pair_view(pair: Pair, now_s: float) -> PairView:
         is_maintenance=_is_maintenance(speaker),
         is_fresh=bool(snapshots),
         age_s=min((age for v in machines if (age := v.age_s) >= 0), default=-1.0),
+    )
+
+
+_NOT_YET = "The full picture of this pair has not come yet; it takes a second."
+
+
+def picture_of(live: EngineLive, now_s: float) -> Snapshot | None:
+    """The full picture of an engine, or as much as its summary tells, which lists do with; None
+    while it is not heard."""
+    snapshot = live.fresh_snapshot(now_s)
+    if snapshot is not None:
+        return snapshot
+    s = live.fresh_summary(now_s)
+    if s is None:
+        return None
+    is_primary = s.configured_role != "secondary"
+    register = Register(
+        term=s.term or 0,
+        epoch=s.epoch or 0,
+        owner=s.owner or "",
+        mode=s.mode or "",
+        primary=s.node if is_primary else s.peer or "",
+    )
+    trip = -1.0 if s.round_trip_ms is None else s.round_trip_ms
+    return Snapshot(
+        made_at=s.made_at or "",
+        node=s.node,
+        configured_role=s.configured_role or "",
+        state=s.state or "",
+        reason=s.reason or "",
+        role=s.role or "",
+        sync=s.sync or "",
+        health=s.health or "",
+        operation=s.operation or "",
+        progress_percent=-1 if s.progress_percent is None else s.progress_percent,
+        register=register if s.owner else None,
+        peer=Party(s.peer, bool(s.is_peer_heard), round_trip_ms=trip) if s.peer else None,
+        witness=Party(s.witness, bool(s.is_witness_heard)) if s.witness else None,
+        database=Database(lag_bytes=-1 if s.lag_bytes is None else s.lag_bytes),
+        admits_clients=bool(s.admits_clients),
+        virtual_ips=s.virtual_ips or (),
+        peer_address=s.peer_address or "",
+        why_not=WhyNot(_NOT_YET, _NOT_YET, _NOT_YET),
+        alarms=s.alarms or (),
+        version=s.version or "",
     )
 
 

@@ -64,6 +64,14 @@ class EngineLive:
         """Whether figures may be shown as of now."""
         return self.reach is Reach.UP and self.age_s(now_s) <= STALE_AFTER_S
 
+    def stamp(self, now_s: float) -> tuple[int, int, int]:
+        """The same as before: everything that lists show of this engine is, too."""
+        return (
+            self.engine.id,
+            self.version,
+            -1 if self.is_fresh(now_s) else int(self.age_s(now_s)),
+        )
+
     def fresh_summary(self, now_s: float) -> Summary | None:
         """The summary if it is of now and the health monitor answers: never the last known."""
         s = self.summary

@@ -3,12 +3,17 @@
 import json
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from openmse.console.live.actions import Actions
 from openmse.console.live.fleet import Fleet
-from openmse.console.live.pairs import Pair, PairView, pair_of, pair_view
+from openmse.console.live.pairs import Pair, PairView, pair_of, pair_view, pairs_of
+from openmse.console.live.state import EngineLive
 from openmse.console.live.views import EngineView, engine_view
 from openmse.console.rendering import Templates
+
+KEPT_MAX = 8192
+"""Rendered rows that are kept, in all languages together."""
 
 
 class Topics:
@@ -18,7 +23,8 @@ class Topics:
         self._templates = templates
         self._fleet = fleet
         self._actions = actions
-        self._rows: dict[tuple[int, str], tuple[EngineView, Mapping[str, str]]] = {}
+        self._views: dict[int, tuple[object, EngineView]] = {}
+        self._rows: dict[tuple[str, int, str], _Kept] = {}
 
     def renderers(self) -> Mapping[str, Callable[[str, str], Mapping[str, str]]]:
         """By kind of topic."""
@@ -39,15 +45,63 @@ class Topics:
                 cells |= self.row(int(engine_id), language)
         return cells
 
+    def view(self, live: EngineLive, now_s: float) -> EngineView:
+        """The view of an engine for lists; made again only when something of it has changed. Its
+        ages are as old as a second."""
+        stamp = live.stamp(now_s)
+        kept = self._views.get(live.engine.id)
+        if kept is None or kept[0] != stamp:
+            if len(self._views) > KEPT_MAX:
+                self._views.clear()  # of engines that are long deleted, too
+            kept = self._views[live.engine.id] = (stamp, engine_view(live, now_s))
+        return kept[1]
+
     def row(self, engine_id: int, language: str) -> Mapping[str, str]:
         """Cells of one row; rendered again only when it shows something else."""
-        view = engine_view(self._fleet.get(engine_id), time.monotonic())
-        key = (engine_id, language)
+        now_s = time.monotonic()
+        live = self._fleet.get(engine_id)
+
+        def look() -> tuple[object, Callable[[], Mapping[str, str]]]:
+            view = self.view(live, now_s)
+            shown = (*(getattr(view, name) for name in _SHOWN), _age(view.is_fresh, view.age_s))
+            return shown, lambda: self._prefixed(
+                f"e{engine_id}", "cells/row.html", language, {"v": view}
+            )
+
+        return self._kept(("row", engine_id, language), live.stamp(now_s), look)
+
+    def pair_row(self, pair: Pair, language: str) -> Mapping[str, str]:
+        """Cells of one pair in the overview; the same."""
+        now_s = time.monotonic()
+
+        def look() -> tuple[object, Callable[[], Mapping[str, str]]]:
+            view = pair_view(pair, now_s)
+            shown = (
+                *(getattr(view, name) for name in _PAIR_SHOWN),
+                _age(view.is_fresh, view.age_s),
+            )
+            return shown, lambda: self._prefixed(
+                f"p{pair.id}", "cells/pair_row.html", language, {"p": view}
+            )
+
+        stamps = tuple(live.stamp(now_s) for live in pair.lives)
+        return self._kept(("pair", pair.id, language), stamps, look)
+
+    def _kept(
+        self,
+        key: tuple[str, int, str],
+        stamp: object,
+        look: Callable[[], tuple[object, Callable[[], Mapping[str, str]]]],
+    ) -> Mapping[str, str]:
+        """The cells that are kept while ``stamp``, or else what is shown, stays as it was."""
         kept = self._rows.get(key)
-        if kept is not None and _same_row(kept[0], view):
-            return kept[1]
-        cells = self._prefixed(f"e{engine_id}", "cells/row.html", language, {"v": view})
-        self._rows[key] = (view, cells)
+        if kept is not None and kept.stamp == stamp:
+            return kept.cells
+        shown, render = look()
+        cells = kept.cells if kept is not None and kept.shown == shown else render()
+        if len(self._rows) > KEPT_MAX:
+            self._rows.clear()
+        self._rows[key] = _Kept(stamp, shown, cells)
         return cells
 
     def engine(self, engine_id: str, language: str) -> Mapping[str, str]:
@@ -67,14 +121,13 @@ class Topics:
         values = {"p": view, "pair": pair, "running": running}
         return self._prefixed("pair", "cells/pair.html", language, values)
 
-    def pairs(self, _argument: str, language: str) -> Mapping[str, str]:
-        """Cells of the overview of pairs."""
-        from openmse.console.live.pairs import pairs_of
-
+    def pairs(self, ids: str, language: str) -> Mapping[str, str]:
+        """Cells of the overview of pairs: ``1-5-9``."""
+        wanted = {int(part) for part in ids.split("-") if part.isdigit()}
         cells: dict[str, str] = {}
         for pair in pairs_of(self._fleet.all()):
-            values = {"p": pair_view(pair, time.monotonic())}
-            cells |= self._prefixed(f"p{pair.id}", "cells/pair_row.html", language, values)
+            if pair.id in wanted:
+                cells |= self.pair_row(pair, language)
         return cells
 
     def chart(self, engine_id: str, _language: str) -> Mapping[str, str]:
@@ -119,12 +172,21 @@ def chart_points(pair: Pair, now_s: float) -> list[tuple[int, float | None, int 
     return [(s.at_ms, s.round_trip_ms, s.lag_bytes) for s in live.samples]
 
 
-def _same_row(a: EngineView, b: EngineView) -> bool:
-    """Whether two views look the same in the list; ages count by the second where shown."""
-    if not (a.is_fresh and b.is_fresh) and int(a.age_s) != int(b.age_s):
-        return False
-    return all(getattr(a, name) == getattr(b, name) for name in _SHOWN)
+@dataclass(slots=True)
+class _Kept:
+    """Cells as they were rendered last, and of what."""
+
+    stamp: object
+    shown: object
+    cells: Mapping[str, str]
+
+
+def _age(is_fresh: bool, age_s: float) -> int:
+    """Ages count by the second, where they are shown."""
+    return -1 if is_fresh else int(age_s)
 
 
 _SHOWN = ("engine", "reach", "is_fresh", "error", "state", "peer", "address", "version",
           "services", "is_owner")  # fmt: skip
+_PAIR_SHOWN = ("owner", "summary", "heartbeats", "replication", "progress_percent",
+               "witness", "round_trip_ms", "is_fresh")  # fmt: skip

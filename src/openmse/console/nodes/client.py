@@ -1,20 +1,17 @@
 """One engine's management API. A call does one thing and raises NodeRefused or NodeUnreachable."""
 
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 
-from openmse.console.errors import NodeUnreachable, NodeUntrusted
+from openmse.console.errors import NodeUnreachable
 from openmse.console.nodes import models
-from openmse.console.nodes.sse import SseEvent, SseParser
-from openmse.console.nodes.tls import pinned_context, unreachable
-
-ANSWER_WITHIN_S = 10.0
-SILENCE_MAX_S = 4.0
-"""The stream carries something each second."""
+from openmse.console.nodes.connection import ANSWER_WITHIN_S, Called, NodeConnection
+from openmse.console.nodes.tls import pinned_context, translated
 
 
 class NodeClient:
@@ -33,20 +30,43 @@ class NodeClient:
         """``token`` is the console's own; ``user`` (name, password) is for claiming."""
         self.name = name
         self.address, self.port = address, port
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        host = f"[{address}]" if ":" in address else address
-        self._http = httpx.AsyncClient(
-            base_url=f"https://{host}:{port}",
-            verify=pinned_context(certificate),
+        self._token = token
+        self._user = user
+        self._certificate = certificate
+
+    @cached_property
+    def _context(self) -> ssl.SSLContext:
+        return pinned_context(self._certificate)
+
+    @cached_property
+    def _http(self) -> httpx.AsyncClient:
+        """Made when it is needed: most engines are only ever listened to."""
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return httpx.AsyncClient(
+            base_url=f"https://{host}:{self.port}",
+            verify=self._context,
             timeout=httpx.Timeout(ANSWER_WITHIN_S, connect=5.0),
             trust_env=False,
-            auth=httpx.BasicAuth(*user) if user and not token else None,
+            auth=httpx.BasicAuth(*self._user) if self._user and not self._token else None,
+            headers={"Authorization": f"Bearer {self._token}"} if self._token else {},
             limits=httpx.Limits(max_connections=8, max_keepalive_connections=2),
         )
 
+    def connection(self) -> NodeConnection:
+        """A connection for the stream, not open yet."""
+        called = Called(
+            name=self.name,
+            address=self.address,
+            port=self.port,
+            context=self._context,
+            token=self._token,
+        )
+        return NodeConnection(called)
+
     async def close(self) -> None:
         """Hang up."""
-        await self._http.aclose()
+        if "_http" in self.__dict__:
+            await self._http.aclose()
 
     async def get(self, path: str, kind: type[Any], **query: str | int) -> Any:
         """Read something."""
@@ -79,31 +99,9 @@ class NodeClient:
         )
         return found
 
-    async def stream(self, view: str, last_event_id: str = "") -> AsyncIterator[SseEvent | None]:
-        """What happens there, without end; None for a sign of life. Raises as calls do."""
-        headers = dict(self._headers)
-        if last_event_id:
-            headers["Last-Event-ID"] = last_event_id
-        timeout = httpx.Timeout(SILENCE_MAX_S, connect=5.0)
-        parser = SseParser()
-        try:
-            async with self._http.stream(
-                "GET", "/v1/stream", params={"view": view}, headers=headers, timeout=timeout
-            ) as answer:
-                if answer.status_code != 200:
-                    await answer.aread()
-                    raise models.refusal(answer.content, answer.status_code, self.name)
-                async for chunk in answer.aiter_raw():
-                    yield None
-                    for event in parser.feed(chunk):
-                        yield event
-        except httpx.HTTPError as error:
-            raise self._translated(error) from error
-
     async def _ask(self, method: str, path: str, kind: Any, **options: Any) -> Any:
-        headers = {**self._headers, **options.pop("headers", {})}
         try:
-            answer = await self._http.request(method, path, headers=headers, **options)
+            answer = await self._http.request(method, path, **options)
         except httpx.HTTPError as error:
             raise self._translated(error) from error
         if answer.status_code >= 400:
@@ -113,19 +111,9 @@ class NodeClient:
     def _translated(self, error: httpx.HTTPError) -> NodeUnreachable:
         cause: BaseException | None = error
         while cause is not None:
-            if isinstance(cause, ssl.SSLCertVerificationError):
-                return NodeUntrusted(
-                    f"Who answers at {self.address} shows another certificate than the one that "
-                    f"was confirmed for {self.name}, so nothing was sent to it.",
-                    "If the certificate was renewed there ('mse admin certificate renew'), edit "
-                    "the engine and confirm the new fingerprint. Otherwise find out who answers.",
-                )
             if isinstance(cause, OSError) and not isinstance(cause, httpx.HTTPError):
-                return unreachable(self.address, self.port, cause)
+                return translated(cause, self.name, self.address, self.port)
             cause = cause.__cause__ or cause.__context__
         if isinstance(error, httpx.TimeoutException):
-            return unreachable(self.address, self.port, TimeoutError())
-        return NodeUnreachable(
-            f"{self.name} hung up ({self.address} port {self.port}).",
-            "Its management process may be restarting; the pair is not affected.",
-        )
+            return translated(TimeoutError(), self.name, self.address, self.port)
+        return translated(ConnectionResetError(), self.name, self.address, self.port)

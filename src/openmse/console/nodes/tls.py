@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import ssl
 
-from openmse.console.errors import NodeUnreachable
+from openmse.console.errors import NodeUnreachable, NodeUntrusted
 
 CONNECT_WITHIN_S = 5.0
 _NO_CHECK_TIME = 0x200000
@@ -61,3 +61,20 @@ def unreachable(host: str, port: int, error: BaseException) -> NodeUnreachable:
         error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
     )
     return NodeUnreachable(f"{where} cannot be reached ({reason}).", hint)
+
+
+def translated(error: BaseException, name: str, address: str, port: int) -> NodeUnreachable:
+    """What went wrong with an engine whose certificate is pinned, in words."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return NodeUntrusted(
+            f"Who answers at {address} shows another certificate than the one that "
+            f"was confirmed for {name}, so nothing was sent to it.",
+            "If the certificate was renewed there ('mse admin certificate renew'), edit "
+            "the engine and confirm the new fingerprint. Otherwise find out who answers.",
+        )
+    if isinstance(error, ConnectionResetError | ConnectionAbortedError | BrokenPipeError):
+        return NodeUnreachable(
+            f"{name} hung up ({address} port {port}).",
+            "Its management process may be restarting; the pair is not affected.",
+        )
+    return unreachable(address, port, error)

@@ -11,7 +11,7 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from openmse.console.context import console_of
-from openmse.console.i18n import LANGUAGES, chosen, translations
+from openmse.console.i18n import LANGUAGES, chosen
 from openmse.console.people.roles import Principal
 from openmse.errors import MseError
 
@@ -77,11 +77,6 @@ def go(request: Request, url: str) -> Response:
     if is_fragment(request):
         return Response(status_code=HTTPStatus.NO_CONTENT, headers={"HX-Redirect": url})
     return RedirectResponse(url, status_code=HTTPStatus.SEE_OTHER)
-
-
-def said(request: Request, principal: Principal | None, sentence: str) -> str:
-    """A sentence of ours in the reader's language, as far as the catalogue has it."""
-    return translations(language_of(request, principal)).gettext(sentence)
 
 
 def own_path(url: str, default: str = "/engines") -> str:

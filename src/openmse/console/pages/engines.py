@@ -43,7 +43,7 @@ async def engines_page(request: Request, principal: Viewer) -> Response:
     console = console_of(request)
     wanted = list_query(request)
     now_s = time.monotonic()
-    views = [engine_view(live, now_s) for live in console.fleet.all()]
+    views = [console.topics.view(live, now_s) for live in console.fleet.all()]
     rows, count = find(views, wanted)
     language = language_of(request, principal)
     cells: dict[str, str] = {}

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
 from openmse.console.context import Console, console_of
+from openmse.console.errors import ConsoleStoreError
 from openmse.console.live.hub import TOPICS_MAX
 from openmse.console.pages.common import language_of
 from openmse.console.people.access import Viewer, by_session
@@ -40,7 +41,13 @@ async def _while_logged_in(
         yield data
         if loop.time() >= check_at:
             check_at = loop.time() + SESSION_CHECK_S
-            if principal.session and not await asyncio.to_thread(
-                by_session, console, principal.session
-            ):
+            if principal.session and not await _is_logged_in(console, principal.session):
                 return
+
+
+async def _is_logged_in(console: Console, session: str) -> bool:
+    """Whether the session lasts; while the store cannot tell, nobody is thrown out."""
+    try:
+        return await asyncio.to_thread(by_session, console, session) is not None
+    except ConsoleStoreError:
+        return True

@@ -10,7 +10,7 @@ from fastapi.responses import Response
 
 from openmse.console.context import Console, console_of
 from openmse.console.errors import NotFound
-from openmse.console.live.pairs import Pair, PairView, pair_view, pairs_of
+from openmse.console.live.pairs import Pair, PairView, pairs_of
 from openmse.console.live.state import EngineLive
 from openmse.console.live.topics import chart_points
 from openmse.console.nodes.models import GroupSettings
@@ -20,27 +20,42 @@ from openmse.console.store.past import EventQuery
 from openmse.errors import MseError
 
 router = APIRouter(include_in_schema=False)
+PAIRS_A_PAGE = 50
 
 
 @router.get("/pairs")
 async def overview(request: Request, principal: Viewer) -> Response:
     """Each secondary with its primaries, and how each pair is."""
     console = console_of(request)
-    pairs = pairs_of(console.fleet.all())
-    now_s = time.monotonic()
-    groups: dict[str, list[PairView]] = {}
-    for pair in pairs:
-        groups.setdefault(_secondary_name(pair), []).append(pair_view(pair, now_s))
+    pairs = sorted(pairs_of(console.fleet.all()), key=lambda pair: _secondary_name(pair).lower())
+    number, pages = page_of(request.query_params.get("page", ""), len(pairs))
+    shown = pairs[(number - 1) * PAIRS_A_PAGE : number * PAIRS_A_PAGE]
+    language = language_of(request, principal)
+    groups: dict[str, list[Pair]] = {}
+    cells: dict[str, str] = {}
+    for pair in shown:
+        groups.setdefault(_secondary_name(pair), []).append(pair)
+        cells |= console.topics.pair_row(pair, language)
     return page(
         request,
         principal,
         "pairs/overview.html",
-        topics=["pairs:all"] if pairs else [],
+        topics=[f"pairs:{'-'.join(str(pair.id) for pair in shown)}"] if shown else [],
         section="pairs",
         groups=groups,
-        cells=console.topics.pairs("all", language_of(request, principal)),
+        cells=cells,
+        number=number,
+        pages=pages,
+        count=len(pairs),
         unpaired=[live.engine for live in console.fleet.all() if not live.engine.group_key],
     )
+
+
+def page_of(asked: str, count: int) -> tuple[int, int]:
+    """The page that is shown, from 1, and how many there are. Pure."""
+    pages = max(1, -(-count // PAIRS_A_PAGE))
+    number = int(asked) if asked.isdigit() and len(asked) < 7 else 1
+    return min(max(number, 1), pages), pages
 
 
 def _secondary_name(pair: Pair) -> str:

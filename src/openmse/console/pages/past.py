@@ -153,13 +153,14 @@ async def action_page(request: Request, principal: Viewer, action_id: str) -> Re
     """One action: its steps on each machine, live while it goes on, kept afterwards."""
     console = console_of(request)
     action = await asyncio.to_thread(console.actions.get, action_id)
+    is_live = action.state == "running" or console.actions.is_looked_at(action_id)
     found = console.topics.pair_of(action.engine_id)
     language = language_of(request, principal)
     return page(
         request,
         principal,
         "pairs/action.html",
-        topics=[f"action:{action_id}"] if action.state == "running" else [],
+        topics=[f"action:{action_id}"] if is_live else [],
         section="pairs",
         a=action,
         pair=found[0] if found else None,

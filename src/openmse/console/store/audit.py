@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import insert, or_, select
 
-from openmse.console.store.schema import audit
+from openmse.console.store.schema import audit, fitting
 from openmse.console.store.store import Store, now
 
 
@@ -44,10 +44,8 @@ class Audit:
     def add(self, **values: str) -> None:
         """Keep an entry; the columns but ``id`` and ``at``."""
         row = {"role": "", "address": "", "target": "", "outcome": "done", "detail": "", **values}
-        sizes = {"who": 80, "address": 64, "target": 128}
-        row |= {key: row[key][:size] for key, size in sizes.items()}
         with self._store.write() as c:
-            c.execute(insert(audit).values(at=now(), **row))
+            c.execute(insert(audit).values(at=now(), **fitting(audit, row)))
 
     def find(self, wanted: AuditQuery) -> list[AuditEntry]:
         """The newest entries that match."""

@@ -2,14 +2,15 @@
 
 import json
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import Row, Update, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from openmse.console.errors import Conflict, ConsoleStoreError, NotFound
-from openmse.console.store.schema import actions, drafts, engines, events, syncs
+from openmse.console.store.schema import actions, drafts, engines, events, fitting, syncs
 from openmse.console.store.store import Store, now
 
 
@@ -89,7 +90,7 @@ class Engines:
         """A new engine; its id. Raises Conflict where the name is taken."""
         try:
             with self._store.write() as c:
-                done = c.execute(insert(engines).values(added_at=now(), **values))
+                done = c.execute(insert(engines).values(added_at=now(), **fitting(engines, values)))
                 key = done.inserted_primary_key
                 assert key is not None
                 return int(key[0])
@@ -105,11 +106,17 @@ class Engines:
         """Change columns of an engine."""
         try:
             with self._store.write() as c:
-                c.execute(update(engines).where(engines.c.id == engine_id).values(**values))
+                c.execute(_changed(engine_id, values))
         except ConsoleStoreError as error:
             if isinstance(error.__cause__, IntegrityError):
                 raise Conflict("Another engine has this name; nothing was changed.") from error
             raise
+
+    def change_all(self, changes: Mapping[int, Mapping[str, str]]) -> None:
+        """Change columns of several engines (id -> column -> value), in one transaction."""
+        with self._store.write() as c:
+            for engine_id, values in changes.items():
+                c.execute(_changed(engine_id, values))
 
     def remove(self, engine_id: int) -> None:
         """Forget an engine and what was copied from it; the audit stays."""
@@ -121,11 +128,8 @@ class Engines:
     def note_sync(self, engine_id: int, what: str, outcome: str, sentence: str) -> None:
         """Add to the synchronization history; the oldest beyond 500 are forgotten."""
         with self._store.write() as c:
-            c.execute(
-                insert(syncs).values(
-                    engine_id=engine_id, at=now(), what=what, outcome=outcome, sentence=sentence
-                )
-            )
+            row = {"what": what, "outcome": outcome, "sentence": sentence}
+            c.execute(insert(syncs).values(engine_id=engine_id, at=now(), **fitting(syncs, row)))
             last = c.scalar(
                 select(syncs.c.id)
                 .where(syncs.c.engine_id == engine_id)
@@ -192,6 +196,10 @@ class Engines:
         """The wizard is finished."""
         with self._store.write() as c:
             c.execute(delete(drafts).where(drafts.c.id == draft_id))
+
+
+def _changed(engine_id: int, values: Mapping[str, Any]) -> Update:
+    return update(engines).where(engines.c.id == engine_id).values(**fitting(engines, values))
 
 
 def _engine(row: Row[Any]) -> Engine:

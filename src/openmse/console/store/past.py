@@ -1,18 +1,32 @@
 """Copies of the engines' events, and long actions with their steps."""
 
 import json
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    and_,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from openmse.console.errors import NotFound
-from openmse.console.store.schema import actions, events
+from openmse.console.store.schema import actions, events, fitting
 from openmse.console.store.store import Store, now
 
 EVENTS_MAX = 20_000
 """Events kept for each engine."""
+FORGET_EVERY = 500
+"""Events of an engine, before the oldest are counted again."""
 SEVERITIES = ("info", "warning", "error")
 
 
@@ -45,14 +59,18 @@ class EventQuery:
     limit: int = 50
 
 
+SEEN = "seen"
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of an action: ``ms`` since its beginning, -1 where unknown."""
+    """One step of an action: ``ms`` since its beginning, -1 where unknown. What was ``seen`` of a
+    machine has its side as name, the new word as sentence, and the console's own clock."""
 
     machine: str
     name: str
     state: str
-    """waiting, running, done or failed"""
+    """waiting, running, done, failed or seen"""
     ms: float = -1.0
     sentence: str = ""
 
@@ -75,44 +93,62 @@ class Action:
     steps: tuple[Step, ...] = field(default_factory=tuple)
     progress_percent: int = -1
 
+    @property
+    def told(self) -> tuple[Step, ...]:
+        """The steps of the operation."""
+        return tuple(step for step in self.steps if step.state != SEEN)
+
+    @property
+    def seen(self) -> dict[str, list[Step]]:
+        """What each machine showed meanwhile."""
+        found: dict[str, list[Step]] = {}
+        for step in self.steps:
+            if step.state == SEEN:
+                found.setdefault(step.machine, []).append(step)
+        return found
+
 
 class Past:
     """The repository."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._added: dict[int, int] = {}
+        """By engine: events added since the oldest were last forgotten."""
 
-    def add_events(self, engine_id: int, found: list[Event]) -> int:
-        """Keep events that are not kept yet; how many were new."""
+    def add_events(self, found: list[Event]) -> None:
+        """Keep events (of any engines) that are not kept yet, in one transaction. Of each engine
+        the oldest beyond ``EVENTS_MAX`` are forgotten, now and then."""
         if not found:
-            return 0
-        rows = [_row(event) for event in found]
+            return
+        added = Counter(event.engine_id for event in found)
         with self._store.write() as c:
             kind = postgresql.insert if c.dialect.name == "postgresql" else sqlite.insert
             statement = kind(events).on_conflict_do_nothing(index_elements=["engine_id", "cursor"])
-            before = self._count(c, engine_id)
-            c.execute(statement, rows)
-            after = self._count(c, engine_id)
-            if after > EVENTS_MAX:
-                oldest = (
-                    select(events.c.id)
-                    .where(events.c.engine_id == engine_id)
-                    .order_by(events.c.at)
-                    .limit(after - EVENTS_MAX)
-                )
-                c.execute(delete(events).where(events.c.id.in_(oldest)))
-        return after - before
+            c.execute(statement, [_row(event) for event in found])
+            for engine_id, count in added.items():
+                self._added[engine_id] = self._added.get(engine_id, FORGET_EVERY) + count
+                if self._added[engine_id] >= FORGET_EVERY:
+                    self._added[engine_id] = 0
+                    self._forget_oldest(c, engine_id)
 
-    def last_cursor(self, engine_id: int) -> str:
-        """The cursor of the newest event that is kept of an engine, or ''."""
-        query = (
-            select(events.c.cursor)
-            .where(events.c.engine_id == engine_id)
-            .order_by(events.c.id.desc())
-            .limit(1)
-        )
+    @staticmethod
+    def _forget_oldest(c: Connection, engine_id: int) -> None:
+        of_engine = events.c.engine_id == engine_id
+        count = c.scalar(select(func.count()).select_from(events).where(of_engine)) or 0
+        if count > EVENTS_MAX:
+            oldest = select(events.c.id).where(of_engine).order_by(events.c.at)
+            ids = oldest.limit(int(count) - EVENTS_MAX)
+            c.execute(delete(events).where(events.c.id.in_(ids)))
+
+    def last_cursors(self, engine_id: int = 0) -> dict[int, str]:
+        """The cursor of the newest event that is kept, by engine; 0: of all."""
+        newest = select(func.max(events.c.id)).group_by(events.c.engine_id)
+        if engine_id:
+            newest = newest.where(events.c.engine_id == engine_id)
+        query = select(events.c.engine_id, events.c.cursor).where(events.c.id.in_(newest))
         with self._store.read() as c:
-            return str(c.scalar(query) or "")
+            return {int(key): str(cursor) for key, cursor in c.execute(query)}
 
     def events(self, wanted: EventQuery) -> list[Event]:
         """The newest that match, newest first."""
@@ -137,7 +173,7 @@ class Past:
 
     def keep_action(self, action: Action) -> None:
         """Add or replace an action."""
-        row = {
+        values = {
             "id": action.id,
             "kind": action.kind,
             "engine_id": action.engine_id,
@@ -151,6 +187,7 @@ class Past:
             "progress_percent": action.progress_percent,
             "steps": json.dumps([_step_row(step) for step in action.steps]),
         }
+        row = fitting(actions, values)
         with self._store.write() as c:
             changed = c.execute(update(actions).where(actions.c.id == action.id).values(**row))
             if not changed.rowcount:
@@ -181,11 +218,6 @@ class Past:
             query = select(actions).where(actions.c.state == "running")
             return [_action(row) for row in c.execute(query)]
 
-    @staticmethod
-    def _count(c: Any, engine_id: int) -> int:
-        query = select(func.count()).select_from(events).where(events.c.engine_id == engine_id)
-        return int(c.scalar(query) or 0)
-
 
 def _matching(wanted: EventQuery) -> Select[Any]:
     conditions: list[ColumnElement[bool]] = [events.c.engine_id.in_(wanted.engine_ids)]
@@ -205,7 +237,7 @@ def _matching(wanted: EventQuery) -> Select[Any]:
 
 def _row(event: Event) -> dict[str, Any]:
     names = ("engine_id", "cursor", "at", "node", "kind", "severity", "sentence", "term", "epoch")
-    return {name: getattr(event, name) for name in names}
+    return fitting(events, {name: getattr(event, name) for name in names})
 
 
 def _step_row(step: Step) -> dict[str, Any]:

@@ -4,6 +4,9 @@ Instants are ISO 8601 text in UTC with milliseconds: they sort as text in both d
 Passwords and tokens are kept as hashes only; the token of an engine must be kept as it is.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from sqlalchemy import (
     Boolean,
     Column,
@@ -20,7 +23,10 @@ from sqlalchemy import (
     text,
 )
 
-VERSION = 1
+VERSION = 2
+
+INTEGER_MAX = 2**31 - 1
+"""What PostgreSQL's INTEGER holds."""
 
 metadata = MetaData()
 
@@ -101,7 +107,7 @@ engines = Table(
     Column("device_type", String(64), nullable=False, default=""),
     Column("version", String(32), nullable=False, default=""),
     Column("role", String(16), nullable=False, default=""),
-    Column("group_key", String(128), nullable=False, default=""),
+    Column("group_key", String(256), nullable=False, default=""),
     Column("added_at", String(32), nullable=False),
     Column("added_by", String(80), nullable=False),
 )
@@ -190,7 +196,13 @@ def _to_1(connection: Connection) -> None:
         connection.execute(text(statement))
 
 
-MIGRATIONS = (_to_1,)
+def _to_2(connection: Connection) -> None:
+    """Two long names with two IPv6 addresses need more room (SQLite counts no characters)."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("ALTER TABLE engines ALTER COLUMN group_key TYPE VARCHAR(256)"))
+
+
+MIGRATIONS = (_to_1, _to_2)
 """``MIGRATIONS[n]`` leads from version n to n + 1."""
 
 
@@ -200,3 +212,18 @@ def version_of(connection: Connection) -> int:
         return 0
     found = connection.scalar(select(keep.c.value).where(keep.c.key == "schema_version"))
     return int(found) if found else 0
+
+
+def fitting(table: Table, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values as the table can hold them: what comes from engines or people may be longer, and
+    PostgreSQL, unlike SQLite, refuses that (and NUL in text). Pure."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        kind = table.c[key].type
+        if isinstance(value, str):
+            value = value.replace("\0", "")
+            value = value[: kind.length] if isinstance(kind, String) and kind.length else value
+        elif isinstance(kind, Integer) and isinstance(value, int):
+            value = max(-INTEGER_MAX, min(value, INTEGER_MAX))
+        found[key] = value
+    return found

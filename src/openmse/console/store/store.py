@@ -10,11 +10,21 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, delete, event, insert, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from openmse.console.errors import ConsoleStoreError
+from openmse.console.errors import ConsoleConfigError, ConsoleStoreError
 from openmse.console.settings import ConsoleSettings
 from openmse.console.store import schema
+
+CONNECT_WITHIN_S = 5
+POSTGRESQL = {
+    "connect_timeout": CONNECT_WITHIN_S,
+    "tcp_user_timeout": 10_000,  # a server that is gone without a word is given up, ms
+    "keepalives_idle": 15,
+    "options": "-c statement_timeout=20s -c lock_timeout=10s",
+    "application_name": "openmse-console",
+}
+"""No page may wait for ever for a server that does not answer."""
 
 
 def now(ahead_s: float = 0.0) -> str:
@@ -28,8 +38,12 @@ class Store:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._bring_up_to_date()
-        self.console_id = self._console_id()
+        try:
+            self._bring_up_to_date()
+            self.console_id = self._console_id()
+        except BaseException:
+            engine.dispose()
+            raise
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -44,6 +58,16 @@ class Store:
             ) from error
 
     read = write
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """Everything as of one moment, although others write meanwhile; raises as ``write``."""
+        with self.write() as connection:
+            if connection.dialect.name == "sqlite":
+                connection.exec_driver_sql("BEGIN")  # Python begins none for what only reads
+            else:
+                connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            yield connection
 
     def get(self, key: str) -> str:
         """A single fact, or ''."""
@@ -96,10 +120,21 @@ class Store:
 
 
 def open_store(settings: ConsoleSettings) -> Store:
-    """The store that the settings name, made and brought up to date where needed."""
+    """The store that the settings name, made and brought up to date where needed.
+
+    Raises: ConsoleConfigError where the URL cannot be used, ConsoleStoreError where the database
+    does not let us in; neither tells a password.
+    """
     if settings.is_sqlite:
         return open_sqlite(settings.sqlite_file)
-    url = make_url(settings.store.url)
+    try:
+        url = make_url(settings.store.url)
+    except (ArgumentError, ValueError):
+        raise ConsoleConfigError(
+            "store.url is no address of a database.",
+            "It reads postgresql+psycopg://user@host:5432/database; the password belongs into "
+            "the file that store.password_file names.",
+        ) from None  # the cause would show the address, and what is secret in it
     if settings.store.password_file:
         url = url.set(password=_first_line(Path(settings.store.password_file)))
     return Store(_engine(url))
@@ -120,8 +155,16 @@ def open_sqlite(path: Path) -> Store:
 
 def _engine(url: URL) -> Engine:
     if url.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=10)
-    engine = create_engine(url, connect_args={"timeout": 10.0})
+        return create_engine(
+            url,
+            pool_pre_ping=True,
+            pool_size=5,
+            max_overflow=10,
+            pool_timeout=CONNECT_WITHIN_S,
+            hide_parameters=True,
+            connect_args=POSTGRESQL,
+        )
+    engine = create_engine(url, connect_args={"timeout": 10.0}, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:

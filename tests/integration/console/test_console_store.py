@@ -1,0 +1,307 @@
+"""The console's store in SQLite and in a real PostgreSQL: the same promises in both."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+import pytest
+from click.testing import CliRunner
+from sqlalchemy import text
+from stage import ConsoleProcess
+from store_database import PASSWORD, Database
+
+from openmse.cli.main import root as cli
+from openmse.console.backup import restore, save
+from openmse.console.errors import Conflict, ConsoleConfigError, ConsoleStoreError, NotFound
+from openmse.console.people.roles import Role
+from openmse.console.settings import ConsoleSettings, PathsPart, StorePart
+from openmse.console.store import past as past_module
+from openmse.console.store import schema
+from openmse.console.store.audit import Audit, AuditQuery
+from openmse.console.store.engines import Engines
+from openmse.console.store.past import Action, Event, EventQuery, Past, Step
+from openmse.console.store.people import People
+from openmse.console.store.store import Store, now, open_store
+
+KINDS = ("sqlite", "postgresql")
+LONG = "x" * 500 + "\0"
+
+
+def settings_of(kind: str, root: Path, request: pytest.FixtureRequest) -> ConsoleSettings:
+    """Of a console whose store is empty."""
+    if kind == "sqlite":
+        return ConsoleSettings(paths=PathsPart(state_dir=str(root / "state")))
+    database: Database = request.getfixturevalue("database")
+    return database.settings(root)
+
+
+@pytest.fixture(params=KINDS)
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> ConsoleSettings:
+    """Of both kinds."""
+    return settings_of(request.param, tmp_path / "one", request)
+
+
+@pytest.fixture
+def store(settings: ConsoleSettings) -> Iterator[Store]:
+    """An open store, empty at first."""
+    found = open_store(settings)
+    yield found
+    found.close()
+
+
+def engine(name: str, **values: object) -> dict[str, object]:
+    """The columns of an engine."""
+    return {"name": name, "address": "10.0.0.1", "port": 8466, "certificate": b"\0der",
+            "fingerprint": "AB", "token": "mse_x", "node": name, "added_by": "anna",
+            **values}  # fmt: skip
+
+
+def event(number: int, engine_id: int = 1, **values: str) -> Event:
+    """An entry of an engine's log."""
+    at = f"2026-01-31T03:{number // 60:02}:{number % 60:02}.000+00:00"
+    made = Event(
+        engine_id=engine_id, cursor=f"c{number:06}", at=at, node="mse1", kind="config_chosen",
+        severity="info", sentence=f"The {number}th.",
+    )  # fmt: skip
+    return replace(made, **values)  # type: ignore[arg-type]
+
+
+def test_people_sessions_and_tokens(store: Store) -> None:
+    """Kept, found, ended; the last administrator stays, and a removed user's things go."""
+    people = People(store)
+    people.add("anna", "hash", Role.ADMINISTRATOR)
+    people.add("ben", "hash", Role.VIEWER)
+    with pytest.raises(Conflict):
+        people.add("ben", "hash", Role.VIEWER)
+    for change in ({"role": "viewer"}, {"is_disabled": True}):
+        with pytest.raises(Conflict, match="last administrator"):
+            people.change("anna", **change)
+    ben = people.find("ben")
+    assert ben is not None
+    people.begin_session(ben, "secret", "csrf", "10.0.0.9")
+    people.add_token("msec_x", "graphs", Role.ADMINISTRATOR, ben.id, now(3600))
+    principal = people.by_token("msec_x")
+    assert principal is not None
+    assert principal.role is Role.VIEWER, "never more than its owner"
+    people.remove("ben")
+    assert people.by_token("msec_x") is None
+    assert people.tokens() == []
+    assert people.count() == 1
+
+
+def test_engines_and_their_history(store: Store) -> None:
+    """Names are unique; what is longer than its column is cut, in both databases."""
+    engines = Engines(store)
+    one = engines.add(**engine("mse1", contact=LONG))
+    with pytest.raises(Conflict, match="is here already"):
+        engines.add(**engine("mse1"))
+    two = engines.add(**engine("mse2"))
+    with pytest.raises(Conflict, match="has this name"):
+        engines.change(two, name="mse1")
+    engines.change_all({one: {"version": "2"}, two: {"group_key": LONG}})
+    found = engines.all()
+    assert [(e.name, e.version, len(e.group_key)) for e in found] == [
+        ("mse1", "2", 0),
+        ("mse2", "", 256),
+    ]
+    assert (found[0].contact, found[0].certificate) == ("x" * 128, b"\0der")
+    engines.note_sync(one, "facts", "failed", LONG)
+    assert [entry.outcome for entry in engines.sync_history(one)] == ["failed"]
+    draft = engines.keep_draft(
+        engines.draft(engines.new_draft("anna", "add", {"a": 1}), "anna", "add"), b=2
+    )
+    assert engines.draft(draft.id, "anna", "add").data == {"a": 1, "b": 2}
+    engines.remove(one)
+    with pytest.raises(NotFound):
+        engines.get(one)
+
+
+def test_events_of_many_engines_are_kept_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one transaction, whatever an engine says; the oldest are forgotten."""
+    monkeypatch.setattr(past_module, "EVENTS_MAX", 20)
+    past = Past(store)
+    past.add_events([event(1, kind=LONG, sentence="a\0b"), event(1, engine_id=2), event(2)])
+    past.add_events([event(2), event(3)])
+    assert past.last_cursors() == {1: "c000003", 2: "c000001"}
+    assert past.last_cursors(2) == {2: "c000001"}
+    found = past.events(EventQuery(engine_ids=(1,)))
+    assert [e.sentence for e in found] == ["The 3th.", "The 2th.", "ab"]
+    assert past.events(EventQuery(engine_ids=(1, 2), text="THE 3TH")) == found[:1]
+    assert past.event_kinds((2,)) == ["config_chosen"]
+    past.add_events([event(n) for n in range(4, 600)])
+    assert len(past.events(EventQuery(engine_ids=(1,), limit=1000))) == 20
+
+
+def test_actions_are_kept_with_their_steps(store: Store) -> None:
+    """And replaced as they go on."""
+    past = Past(store)
+    action = Action(
+        id="20260131T030000-1", kind="switchover", engine_id=1, title=LONG, who="anna",
+        state="running", started_at=now(), steps=(Step("mse1", "stop", "done", 3.1),),
+    )  # fmt: skip
+    past.keep_action(action)
+    assert [one.id for one in past.running_actions()] == [action.id]
+    past.keep_action(replace(action, state="done", ended_at=now()))
+    assert past.running_actions() == []
+    assert past.actions((1,))[0].steps == action.steps
+
+
+def test_the_audit_refuses_change(store: Store) -> None:
+    """The database itself does, in both."""
+    audit = Audit(store)
+    audit.add(who="anna", action="log in", detail=LONG)
+    for statement in ("UPDATE audit SET who = 'x'", "DELETE FROM audit"):
+        with pytest.raises(ConsoleStoreError, match="append-only"), store.write() as connection:
+            connection.execute(text(statement))
+    assert [(e.who, e.action) for e in audit.find(AuditQuery())] == [("anna", "log in")]
+
+
+def test_it_is_brought_up_to_date_and_opened_again(settings: ConsoleSettings) -> None:
+    """From nothing, from an older schema, and never from a newer one."""
+    first = open_store(settings)
+    console_id = first.console_id
+    first.put("schema_version", "1")
+    first.close()
+    again = open_store(settings)
+    assert again.console_id == console_id
+    assert again.get("schema_version") == str(schema.VERSION)
+    again.put("schema_version", "99")
+    again.close()
+    with pytest.raises(ConsoleStoreError, match="schema version 99"):
+        open_store(settings)
+
+
+@pytest.mark.parametrize("target", KINDS)
+def test_a_backup_goes_into_either_kind(
+    settings: ConsoleSettings, target: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """With numbers that go on behind the greatest; never into a store that is in use."""
+    store = open_store(settings)
+    People(store).add("anna", "hash", Role.ADMINISTRATOR)
+    engines = Engines(store)
+    engines.remove(engines.add(**engine("gone")))
+    kept = engines.add(**engine("mse1", group_key="a@1|b@2"))
+    Past(store).add_events([event(1, engine_id=kept)])
+    Audit(store).add(who="anna", action="log in")
+    file = tmp_path / "backup.jsonl"
+    save(settings, file)
+    store.close()
+    other = settings_of(target, tmp_path / "two", request)
+    assert "rows are restored" in restore(other, file, is_replacing=False)
+    with pytest.raises(Conflict, match="entries already"):
+        restore(other, file, is_replacing=False)
+    if target == "postgresql":
+        with pytest.raises(Conflict, match="empty database"):
+            restore(other, file, is_replacing=True)
+    copy = open_store(other)
+    assert copy.console_id == store.console_id
+    assert [e.id for e in Engines(copy).all()] == [kept]
+    assert Engines(copy).add(**engine("mse2")) > kept
+    Audit(copy).add(who="anna", action="log in")
+    assert [e.action for e in Audit(copy).find(AuditQuery())] == ["log in", "log in"]
+    Past(copy).add_events([event(2, engine_id=kept)])
+    copy.close()
+
+
+def _refused(settings: ConsoleSettings) -> str:
+    with pytest.raises((ConsoleStoreError, ConsoleConfigError)) as caught:
+        open_store(settings)
+    told = f"{caught.value.sentence} {caught.value.hint} {caught.value!r}"
+    assert PASSWORD not in told
+    assert PASSWORD not in repr(caught.value.__cause__)
+    return told
+
+
+def test_who_is_not_let_in_is_told_so_without_the_password(
+    database: Database, tmp_path: Path
+) -> None:
+    """Wrong user, wrong password, wrong database, nobody there, no address at all."""
+    good = database.settings(tmp_path)
+    name = good.store.url.partition("@/")[2].partition("?")[0]
+    assert "password authentication failed" in _refused(
+        database.settings_of(tmp_path, name, user="nobody")
+    )
+    assert "does not exist" in _refused(database.settings_of(tmp_path, "nowhere"))
+    (tmp_path / "store-password").write_text("wrong\n")
+    assert "password authentication failed" in _refused(good)
+    (tmp_path / "store-password").write_text("")
+    assert "password file" in _refused(good)
+    secret = PASSWORD.replace(" ", "%20")
+    for url in (f"//a:{secret}@127.0.0.1:x/y", f"//a:{secret}@127.0.0.1:1/y", "//[a/b"):
+        paths = PathsPart(state_dir=str(tmp_path))
+        store = StorePart(url=f"postgresql+psycopg:{url}")
+        told = _refused(ConsoleSettings(store=store, paths=paths))
+        assert secret not in told
+
+
+@pytest.mark.timeout(120)
+def test_a_console_serves_from_postgresql(root: Path, database: Database) -> None:
+    """From an empty database; while the server is gone pages say so, then all is well again."""
+    made = ConsoleProcess(root / "on-postgresql")
+    settings = database.settings(root / "on-postgresql")
+    part = settings.store
+    store = f'[store]\nurl = "{part.url}"\npassword_file = "{part.password_file}"\n'
+    made.config.write_text(made.config.read_text() + store)
+    try:
+        made.start()
+        made.make_administrator()
+        with made.logged_in() as client:
+            assert client.post("/logout").status_code == 200
+        with made.logged_in() as client:
+            body = {"name": "ben", "password": "a quiet winter morning", "role": "viewer"}
+            assert client.post("/api/v1/users", json=body).status_code == 201
+            database.stop()
+            refused = client.get("/engines")
+            assert refused.status_code == 500
+            assert "MSE-CON-003" in refused.text
+            database.start()
+            assert client.get("/engines").status_code == 200
+            assert "ben" in client.get("/people").text
+        file = root / "from-postgresql.jsonl"
+        done = CliRunner().invoke(
+            cli, ["console", "backup", "--config", str(made.config), str(file)]
+        )
+        assert done.exit_code == 0, done.output
+        assert b"ben" in file.read_bytes()
+        made.stop()
+        assert "Traceback" not in made.text()
+        secret = root / "on-postgresql" / "store-password"
+        secret.write_text("wrong\n")
+        again = subprocess.run(
+            [sys.executable, "-m", "openmse.console", "--config", str(made.config)],
+            capture_output=True, text=True, timeout=30, check=False,
+        )  # fmt: skip
+        assert again.returncode == 1
+        assert "password authentication failed" in again.stderr
+        assert "wrong" not in again.stderr
+    finally:
+        if made.process is not None and made.process.poll() is None:
+            made.process.kill()
+            made.process.wait(10)
+        made.socket.close()
+
+
+def test_after_a_lost_connection_it_works_again(tmp_path: Path, database: Database) -> None:
+    """An error in words meanwhile; nothing has to be started anew."""
+    store = open_store(database.settings(tmp_path))
+    people = People(store)
+    people.add("anna", "hash", Role.ADMINISTRATOR)
+    database.stop()
+    with pytest.raises(ConsoleStoreError, match="cannot be used"):
+        people.count()
+    database.start()
+    assert people.count() == 1
+    with database.connect() as other:  # the server lives, but our connections were cut
+        other.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE application_name = 'openmse-console'"
+        )
+    assert people.count() == 1
+    store.close()
+    with pytest.raises(psycopg.OperationalError):
+        database.connect("never made")

@@ -1,0 +1,206 @@
+"""What engines say, in every language: codes, reasons, alarms, kinds of events; or why not.
+
+The sentences are read from the sources, so that one which is added or changed there is missed here.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from babel.messages.pofile import read_po
+
+from openmse.console.filters import all_filters
+from openmse.console.i18n import LANGUAGES, LOCALES, translations
+from openmse.console.sentences import pattern, sentences
+from openmse.console.words import WORDS
+from openmse.errors import CommandRefused
+
+SOURCES = Path(__file__).parents[3] / "src/openmse"
+OTHERS = [language for language in LANGUAGES if language != "en"]
+
+TERMINAL_ONLY = {
+    "MSE-SET": "mse setup is a dialogue on the machine's own terminal",
+    "MSE-INS": "mse install runs before there is a management API",
+    "MSE-ENG": "msed start, stop and status run on the machine's own terminal",
+    "MSE-LAB": "the laboratory is no part of a deployment",
+    "MSE-000": "the base class, never raised itself",
+}
+"""Families of codes that never reach a console, and why."""
+
+SPEAKING = (
+    "ha/*.py",
+    "node/control/alarms.py",
+    "node/control/handler.py",
+    "console/live/*.py",
+    "console/nodes/*.py",
+    "console/pages/*.py",
+    "console/people/*.py",
+    "console/store/engines.py",
+    "console/store/people.py",
+    "console/store/past.py",
+    "console/errors.py",
+    "console/app.py",
+)
+"""Whose every sentence may be read in a console."""
+SILENT = {
+    "ha/invariants.py": "only simulators and checkers read these",
+    "ha/diagram.py": "draws the documents",
+}
+UNTRANSLATABLE = {
+    "{1}: {2}.": "an address with what a library said of it",
+}
+
+
+def said_in(path: Path) -> Iterator[str]:
+    """The sentences of a source: literals and f-strings, their values as {1}, {2} …"""
+    tree = ast.parse(path.read_text())
+    skipped = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            skipped.add(id(node.value))  # docstrings
+        if isinstance(node, ast.JoinedStr):
+            skipped |= {id(part) for part in ast.walk(node) if part is not node}
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        text = ""
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            text = node.value
+        elif isinstance(node, ast.JoinedStr):
+            for number, part in enumerate(node.values, 1):
+                is_text = isinstance(part, ast.Constant)
+                text += part.value if is_text else f"{{{number}}}"  # type: ignore[attr-defined]
+        if re.fullmatch(r"['A-Z{].* .*[.!?]", text.strip(), re.DOTALL):
+            yield text.strip()
+
+
+SENTENCES = sorted(
+    {
+        (str(path.relative_to(SOURCES)), text)
+        for glob in SPEAKING
+        for path in SOURCES.glob(glob)
+        if str(path.relative_to(SOURCES)) not in SILENT
+        for text in said_in(path)
+        if text not in UNTRANSLATABLE
+    }
+)
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_every_sentence_is_known(language: str) -> None:
+    """With names and figures in its places, as an engine would say it."""
+    known = sentences(language).known
+    assert len(SENTENCES) > 250
+    filled = {text: re.sub(r"\{(\d+)\}", r"x\1", text) for _, text in SENTENCES}
+    missing = [(file, text) for file, text in SENTENCES if known(filled[text]) is None]
+    assert missing == []
+
+
+def test_why_nots_are_among_them() -> None:
+    """The reasons that the core gives are found by this way of reading at all."""
+    texts = {text for _, text in SENTENCES}
+    for sample in ("{1} is not heard.", "There is no witness.", "The failback type is manual."):
+        assert sample in texts
+
+
+def _codes() -> set[str]:
+    found = set()
+    for path in SOURCES.rglob("*.py"):
+        found |= set(re.findall(r"\bMSE-[A-Z]{2,5}-\d{3}\b|\bMSE-000\b", path.read_text()))
+    return {code for code in found if code[:7] not in TERMINAL_ONLY}
+
+
+def _catalogue(language: str, context: str) -> dict[str, str]:
+    with (LOCALES / language / "LC_MESSAGES" / "engine.po").open("rb") as file:
+        entries = read_po(file, locale=language)
+    return {str(m.id): str(m.string) for m in entries if m.id and m.context == context}
+
+
+@pytest.mark.parametrize("language", list(LANGUAGES))
+def test_every_error_code_has_a_meaning(language: str) -> None:
+    """Or belongs to a family that never reaches a console."""
+    kept = _catalogue(language, "code")
+    assert len(_codes()) > 100
+    assert _codes() - set(kept) == set()
+    assert all(kept.values())
+
+
+def _kinds() -> set[str]:
+    """Kinds of events: the first argument wherever something is noted."""
+    found = set()
+    for path in [*SOURCES.glob("ha/*.py"), *SOURCES.glob("node/**/*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call) or len(node.args) < 3:
+                continue
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+            name = node.func.id if isinstance(node.func, ast.Name) else name
+            first, second = node.args[0], node.args[1]
+            is_severity = not isinstance(second, ast.Constant) or second.value in (
+                *("info", "warning", "error"),
+            )
+            if name in ("note", "_note", "Note") and isinstance(first, ast.Constant):
+                if isinstance(first.value, str) and is_severity:
+                    found.add(first.value)
+    operations = ("handover", "takeover", "release")
+    return found | {f"{one}_{how}" for one in operations for how in ("done", "failed")}
+
+
+@pytest.mark.parametrize("language", list(LANGUAGES))
+def test_every_kind_of_event_has_a_name(language: str) -> None:
+    """For the list of events and its filter."""
+    kept = _catalogue(language, "event")
+    assert len(_kinds()) > 20
+    assert _kinds() - set(kept) == set()
+    assert all(kept.values())
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_translations_keep_every_value(language: str) -> None:
+    """A name or a figure that an engine gave is in the translation, too."""
+    with (LOCALES / language / "LC_MESSAGES" / "engine.po").open("rb") as file:
+        entries = [m for m in read_po(file, locale=language) if m.id and m.context is None]
+    places = re.compile(r"\{(\d)")
+    for entry in entries:
+        assert set(places.findall(str(entry.id))) == set(places.findall(str(entry.string))), (
+            entry.id
+        )
+        assert pattern(str(entry.id), str(entry.string)).literal.strip(), entry.id
+
+
+def test_sentences_in_sentences_and_one_after_the_other() -> None:
+    """As engines say them; what is not known stays, and so does all of it in English."""
+    japanese, english = sentences("ja"), sentences("en")
+    nested = "The switchover was dropped: The pair is not in SYNC: mse2 is not heard."
+    assert japanese.told(nested) == (
+        "スイッチオーバーを中止しました: ペアが SYNC ではありません: mse2 から応答がありません。"
+    )
+    took = "mse2 owns and serves now; this node follows it. Steps: checkpoint 3 ms, stop 12 ms."
+    assert "チェックポイント 3 ms, 停止 12 ms" in japanese.told(took)
+    assert japanese.known("It rains. mse2 is not heard.") == "It rains. mse2 から応答がありません。"
+    assert japanese.known("It rains.") is None
+    assert japanese.known("Nobody knows what somebody may say one day that is heard.") is None
+    assert english.known("mse2 is not heard.") is None
+    assert english.told("mse2 is not heard.") == "mse2 is not heard."
+    assert (japanese.event("lease_lost"), japanese.event("new_kind")) == ("リース喪失", "new_kind")
+
+
+def test_the_original_is_always_shown() -> None:
+    """Beneath a translation, or beneath what the code means where the sentence is not known; no
+    sentence becomes markup."""
+    japanese = all_filters("ja", translations("ja").gettext)
+    told = str(japanese["told"]("<b> is not heard."))
+    assert "&lt;b&gt; から応答がありません。" in told
+    assert '<span class="original" lang="en">&lt;b&gt; is not heard.</span>' in told
+    new = CommandRefused("The moon is in the wrong phase.")
+    shown = str(japanese["told_error"](new))
+    assert shown.startswith("規則により拒否されました。")
+    assert "The moon is in the wrong phase." in shown
+    english = all_filters("en", translations("en").gettext)
+    assert str(english["told_error"](new)) == "The moon is in the wrong phase."
+
+
+def test_words_have_no_doubles() -> None:
+    """Each word once, so that a catalogue is easy to keep."""
+    assert len(WORDS) == len(set(WORDS))
