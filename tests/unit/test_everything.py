@@ -1,5 +1,6 @@
 """``make test`` itself: two phases, both to their end, and one answer."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -36,8 +37,14 @@ def _run(folder: Path, *arguments: str) -> tuple[int, list[str]]:
         "1",
     ]
     command += ["-c", str(folder / "pytest.ini"), "-p", "no:cacheprovider", *arguments]
+    outside = {name: value for name, value in os.environ.items() if "PYTEST" not in name}
     done = subprocess.run(
-        [*command, str(folder)], capture_output=True, text=True, timeout=100, check=False
+        [*command, str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+        env=outside,  # this test itself may be run by a worker
     )
     told = done.stdout.partition("=== all tests")[2].splitlines()[1:]
     return done.returncode, [line.rpartition(" in ")[0] or line for line in told]
