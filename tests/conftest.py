@@ -3,12 +3,17 @@
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-LABORATORY = Path(__file__).with_name("lab")
+HERE = Path(__file__).parent
+LABORATORY = HERE / "lab"
+LONG = ("simulation", "browser", "exploration", "integration/postgres", "integration/console")
+"""Folders with the files that take longest, which are begun first: so at the end of the phase no
+worker waits for the other."""
 
 # Hundreds of processes are started from these sources: they are compiled once, not by each.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -29,9 +34,17 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever is in tests/lab has the machine to itself: see tests/everything.py."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Whatever is in tests/lab has the machine to itself (tests/everything.py); and, after the
+    shuffle, what takes long is begun first."""
     for item in items:
         if item.path.is_relative_to(LABORATORY):
             item.add_marker(pytest.mark.alone)
+    yield
+    items.sort(key=lambda item: _begins_at(item.path))
+
+
+def _begins_at(path: Path) -> int:
+    found = (at for at, folder in enumerate(LONG) if path.is_relative_to(HERE / folder))
+    return next(found, len(LONG))

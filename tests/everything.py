@@ -69,7 +69,7 @@ class Outcome:
 def phases(jobs: int, expression: str) -> tuple[Phase, Phase]:
     """The two phases, in their order; ``expression`` narrows both down."""
     also = f" and ({expression})" if expression else ""
-    beside = ("-n", str(jobs), "--dist", "loadfile")
+    beside = ("-n", str(jobs), "--dist", "loadfile", "--no-loadscope-reorder")
     return (
         Phase("side by side", f"not alone{also}", beside),
         Phase("one by one", f"alone{also}", ("-p", "no:xdist")),

@@ -27,6 +27,7 @@ def _pair(client: Any) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(120)
 def test_the_living_picture_follows_the_pair(console: ConsoleProcess, site: Site) -> None:
     """Added, seen as one pair, moved with steps, and its events kept with the console."""
