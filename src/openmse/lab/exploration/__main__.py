@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from multiprocessing import cpu_count
 from typing import TypeVar
 
@@ -12,10 +13,22 @@ import click
 
 from openmse.lab.exploration import simulator
 from openmse.lab.exploration.explorer import Report, explore
+from openmse.lab.exploration.mutants import COVERED, MUTANTS, planted
 from openmse.lab.exploration.scenarios import scenarios
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+
+
+_WITHOUT = click.option(
+    "--without",
+    "rule",
+    default="",
+    type=click.Choice(["", *(mutant.name for mutant in (*MUTANTS, *COVERED))]),
+    show_choices=False,
+    metavar="RULE",
+    help="Remove a rule from the core first (a name of mutants.py): is it found?",
+)
 
 
 def _in_parallel(
@@ -32,10 +45,28 @@ def main() -> None:
     """Explore and simulate the HA protocol with the production core."""
 
 
-def _explore_one(job: tuple[str, int, int]) -> Report:
-    name, states, seed = job
+@contextmanager
+def _without(rule: str) -> Iterator[frozenset[str]]:
+    """The core without one rule; what of it has to be planted in the model."""
+    if not rule:
+        yield frozenset()
+        return
+    mutant = next(one for one in (*MUTANTS, *COVERED) if one.name == rule)
+    with planted(mutant):
+        yield mutant.planted
+
+
+def _explore_one(job: tuple[str, int, int, str]) -> Report:
+    name, states, seed, rule = job
     scenario = next(one for one in scenarios() if one.name == name)
-    return explore(scenario, states, seed=seed)
+    with _without(rule) as plants:
+        return explore(scenario, states, seed=seed, planted=plants)
+
+
+def _simulate_one(job: tuple[int, str]) -> simulator.Outcome:
+    seed, rule = job
+    with _without(rule) as plants:
+        return simulator.run(seed, plants)
 
 
 @main.command("explore")
@@ -43,7 +74,8 @@ def _explore_one(job: tuple[str, int, int]) -> Report:
 @click.option("--seed", default=0, help="Seed of the deep part of each search.")
 @click.option("--processes", default=0, help="Processes; 0 for one per core.")
 @click.option("--only", default="", help="Only scenarios whose name contains this.")
-def explore_command(states: int, seed: int, processes: int, only: str) -> None:
+@_WITHOUT
+def explore_command(states: int, seed: int, processes: int, only: str, rule: str) -> None:
     """Walk every order of events at small bounds from each starting state."""
     chosen = [one for one in scenarios() if only in one.name]
     if not chosen:
@@ -52,7 +84,7 @@ def explore_command(states: int, seed: int, processes: int, only: str) -> None:
     share = states // len(chosen) + 1
     total, bad = 0, 0
     print(f"{'scenario':<30} {'states':>9} {'moves':>9} {'depth':>6} {'healed':>7} {'s':>6}")
-    jobs = [(one.name, share, seed) for one in chosen]
+    jobs = [(one.name, share, seed, rule) for one in chosen]
     for report in _in_parallel(_explore_one, jobs, processes):
         total += report.states
         print(
@@ -81,18 +113,21 @@ def _show(report: Report) -> int:
 @click.option("--seeds", default=1000, help="How many seeds.")
 @click.option("--first", default=0, help="The first seed.")
 @click.option("--processes", default=0, help="Processes; 0 for one per core.")
-def simulate_command(seeds: int, first: int, processes: int) -> None:
+@_WITHOUT
+def simulate_command(seeds: int, first: int, processes: int, rule: str) -> None:
     """Play random faults in virtual time, then heal everything and wait for the pair."""
     began = time.monotonic()
     counts: Counter[str] = Counter()
     virtual = steps = 0
-    for outcome in _in_parallel(simulator.run, range(first, first + seeds), processes):
+    jobs = [(seed, rule) for seed in range(first, first + seeds)]
+    for outcome in _in_parallel(_simulate_one, jobs, processes):
         counts[outcome.rule] += 1
         virtual += outcome.virtual_ns
         steps += outcome.steps
         if outcome.rule:
             print(f"BROKEN {outcome.rule}, seed {outcome.seed}: {outcome.sentence}")
-            print(f"  replay: python -m openmse.lab.exploration replay {outcome.seed}")
+            option = f" --without {rule}" if rule else ""
+            print(f"  replay: python -m openmse.lab.exploration replay {outcome.seed}{option}")
             sys.stdout.flush()
     seconds = time.monotonic() - began
     bad = sum(n for rule, n in counts.items() if rule)
@@ -107,9 +142,11 @@ def simulate_command(seeds: int, first: int, processes: int) -> None:
 @main.command("replay")
 @click.argument("seed", type=int)
 @click.option("--all", "everything", is_flag=True, help="Heartbeats and views as well.")
-def replay_command(seed: int, everything: bool) -> None:
+@_WITHOUT
+def replay_command(seed: int, everything: bool, rule: str) -> None:
     """Play one seed again and print what happened."""
-    outcome = simulator.run(seed, keep_trace=True)
+    with _without(rule) as plants:
+        outcome = simulator.run(seed, plants, keep_trace=True)
     noise = ("Beat", "database seen", "address seen", "> lease", "acknowledges", "Watchdog")
     for line in outcome.trace:
         if everything or not any(word in line for word in noise):

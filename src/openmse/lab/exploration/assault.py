@@ -26,6 +26,8 @@ class Attack(Struct, frozen=True):
     ticks: int = 30
     budget: Budget = CALM
     states: int = 400
+    forgives: frozenset[str] = frozenset()
+    """Rules that nobody can keep from this start; it is about the others."""
     recovers: bool = True
     """Once all is healed the pair must find back by itself (L3); without that an operator must."""
 
@@ -53,13 +55,18 @@ def _watch(attack: Attack, world: Steps) -> str:
     world.instant = []
     for _ in range(attack.ticks):
         attack.act(world)
-        fair(world, lambda w: bool(w.faults()), 1)
-        faults = world.faults()
-        if faults:
-            return faults[0].rule
+        fair(world, lambda w: bool(_broken(attack, w)), 1)
+        rule = _broken(attack, world)
+        if rule:
+            return rule
         if not attack.holds(world):
             return "L1"
     return ""
+
+
+def _broken(attack: Attack, world: Steps) -> str:
+    """The first rule that is broken and not forgiven; '' for none."""
+    return next((f.rule for f in world.faults() if f.rule not in attack.forgives), "")
 
 
 def lose_flight(world: Steps) -> None:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from openmse.ha import effects as fx
 from openmse.ha import events as ev
-from openmse.ha.local import DbRole
+from openmse.ha.invariants import is_healthy_sync
 from openmse.ha.messages import Accept, Accepted, Prepare, PreVoteAnswer, Promise
 from openmse.ha.values import Mode
 from openmse.lab.exploration import scenarios as at
@@ -22,6 +22,7 @@ from openmse.lab.exploration.assault import (
     restart,
     write_at_a,
 )
+from openmse.lab.exploration.attacks_memory import MEMORIES
 from openmse.lab.exploration.attacks_pair import PAIRS
 from openmse.lab.exploration.explorer import fair
 from openmse.lab.exploration.steps import Budget, Steps
@@ -238,87 +239,75 @@ def rejoin() -> Steps:
     return at.alone()
 
 
-def _older_owner(world: Steps, *, forget: bool) -> Steps:
-    a, b = world.machines["a"], world.machines["b"]
-    old = (a.record, a.data)
-    for _ in range(2):
-        world.write(a)
-        world.settle()
-        world.stream(b)
-        world.settle()
-    at.wait(world, 2)
+def hopeless_takeover() -> Steps:
+    """b's Accept never reached w, which is w's word to a; b restarts, all is well; later
+    replication breaks (§3)."""
+    world = at.takeover_limbo()
+    lose_flight(world)
+    b = world.machines["b"]
+    world.kill_monitor(b)
+    world.heal()
+    world.start_monitor(b)
+    world.settle()
+    at.run(world, lambda w: is_healthy_sync(w.picture()))
+    at.wait(world, 8)
+    cut(world, "a>b", "b>a", kinds=("wal",))
+    return world
+
+
+def few_writes_wait(world: Steps) -> bool:
+    """a has gone on alone, or goes on soon: what waits is not more than two seconds' work."""
+    return len(world.machines["a"].data.waiting) <= 8
+
+
+def boots_in_doubt() -> Steps:
+    """a recorded ALONE(a), nobody heard of it; it boots, cut off, while the others meet (§2.4)."""
+    world = at.alone_limbo()
+    lose_flight(world)
+    a = world.machines["a"]
     world.power_off(a)
-    if forget:
-        world.power_off(b)
-    world.restore_disk(a, *old)
-    if forget:
-        world.power_on(b)
-        b.record = replace(b.record, seen=())
-        restart(world, b)
+    world.heal()
+    world.isolate(a)
     world.power_on(a)
     world.settle()
     return world
 
 
-def old_disk() -> Steps:
-    """a owns PINNED, its disk went back in time, and b remembers more (§2.6)."""
-    return _older_owner(at.pair_pinned(), forget=False)
-
-
-def reborn() -> Steps:
-    """The same, and a has begun anew."""
-    world = old_disk()
-    at.wait(world, 4)
-    for m in world.nodes():
-        world.start_monitor(m)
-    world.settle()
+def frozen_in_gate() -> Steps:
+    """a's Accept of SYNC(a) is out, and its health monitor stands still (§2)."""
+    world = at.gate()
+    world.freeze_monitor(world.machines["a"])
+    world.disconnect(world.machines["b"])
     return world
 
 
-def old_disk_forgotten() -> Steps:
-    """The same, and b restarted: only its own data shows it."""
-    return _older_owner(at.pair_pinned(), forget=True)
-
-
-def old_standby() -> Steps:
-    """SYNC(b) by a handover; a's data went back; b is lost and w restarted (§2)."""
-    world = at.sync()
-    a, b = world.machines["a"], world.machines["b"]
-    old = a.data
-    world.write(a)
-    world.settle()
-    world.stream(b)
-    world.settle()
-    world.command(a, ev.Switchover())
-    world.settle()
-    at.run(world, lambda w: w.is_serving(b))
-    at.wait(world, 4)
-    world.power_off(a)
-    world.restore_disk(a, a.record, replace(old, role=DbRole.STANDBY))
-    world.power_off(b)
-    w = world.machines["w"]
-    world.kill_monitor(w)
-    w.record = replace(w.record, seen=())
-    world.start_monitor(w)
-    world.power_on(a)
-    world.settle()
-    return world
-
-
-def unpaired() -> Steps:
-    """b was taken out of the group, and follows on; a's health monitor restarts, and knows b only
-    as the other machine of its configuration; later a is broken, and would hand over (§2.6)."""
+def lease_refused() -> Steps:
+    """The kernel of a takes no change of its lease without end, while a goes from ALONE to SYNC;
+    then its health monitor stands still (§2)."""
     world = at.alone()
     a = world.machines["a"]
-    voters = world.history.newest.config.voters
-    world.command(a, ev.ChangeVoters(tuple(v for v in voters if v.id != "b")))
-    world.settle()
-    at.wait(world, 4)
-    restart(world, a)
-    at.wait(world, 16)
-    a.data = replace(a.data, is_sick=True)
-    world.notify(a)
+    world.refusing = frozenset({"a"})
+    fair(world, at.is_mode(Mode.SYNC), 20)
+    world.freeze_monitor(a)
+    world.disconnect(world.machines["b"])
     return world
+
+
+def new_owner_late() -> Steps:
+    """SYNC(b) after a switchover; b is not heard for half a failover wait (§3)."""
+    world = at.wait(at.sync(), 12)
+    world.command(world.machines["a"], ev.Switchover())
+    world.settle()
+    at.run(world, at.is_mode(Mode.SYNC, "b"))
+    world.freeze_monitor(world.machines["b"])
+    at.wait(world, 2)
+    world.thaw_monitor(world.machines["b"])
+    return world
+
+
+def b_owns(world: Steps) -> bool:
+    """b is the owner, and stays it."""
+    return world.history.newest.config.owner == "b"
 
 
 ATTACKS: dict[str, Attack] = {
@@ -343,11 +332,12 @@ ATTACKS: dict[str, Attack] = {
         Attack("gate without lease", gate_without_lease, a_serves, states=0),
         Attack("going alone", at.alone_limbo, states=600, budget=Budget(ticks=6)),
         Attack("takeover in limbo", at.takeover_limbo, states=600, budget=Budget(ticks=6)),
-        Attack("old disk", old_disk, states=0, recovers=False),
-        Attack("reborn", reborn, states=0, recovers=False),
-        Attack("old disk, forgotten", old_disk_forgotten, states=0, recovers=False),
-        Attack("old standby", old_standby, states=0, ticks=60),
-        Attack("unpaired", unpaired, states=0, recovers=False),
+        Attack("hopeless takeover", hopeless_takeover, few_writes_wait, write_at_a, 20, states=0),
+        Attack("boots in doubt", boots_in_doubt, act=write_at_a, ticks=100, states=0),
+        Attack("frozen in the gate", frozen_in_gate, states=0),
+        Attack("lease refused", lease_refused, states=0),
+        Attack("new owner late", new_owner_late, b_owns, states=0),
+        *MEMORIES,
         *PAIRS,
     )
 }

@@ -5,6 +5,9 @@ names its lineage and itself, so that diverged histories differ. Only flushed en
 unflushed tail is lost with a crash and was never acknowledged. Of synchronous commit that is
 modelled which was measured (protocol §5.3): backends obey a *flag* which only the checkpointer sets
 from the configured names, and waiters are let go by the walsender or by the checkpointer.
+
+Beside it the barest sketch of replicated files, which the core knows nothing of yet: each commit of
+a client brings a new generation, which is staged on both before, and installed once acknowledged.
 """
 
 from enum import StrEnum
@@ -76,6 +79,10 @@ class Data(Struct, frozen=True):
     """STANDBY: the upstream refused its position, though the lineages fit (a disk went back)."""
     goal: Lineage | None = None
     """The history that a promotion under way begins."""
+    staged: int = 0
+    """Replicated files: the newest generation that is here."""
+    installed: int = 0
+    """The newest in use: known to be acknowledged, on the owner as on its peer (I12)."""
 
     @property
     def is_up(self) -> bool:
@@ -288,6 +295,11 @@ def can_stream(standby: Data, primary: Data) -> bool:
         return False
     size = len(standby.wal)
     return size <= len(primary.wal) and primary.wal[:size] == standby.wal
+
+
+def with_files(data: Data, owner: Data) -> Data:
+    """A standby that is in touch with its owner: the same files are staged, and installed."""
+    return replace(data, staged=owner.staged, installed=owner.installed)
 
 
 def common_prefix(one: tuple[int, ...], other: tuple[int, ...]) -> int:

@@ -96,6 +96,7 @@ def _advance(world: Steps) -> bool:
 def heal_all(world: Steps) -> None:
     """Put everything right."""
     world.budget = ENDLESS
+    world.refusing = frozenset()
     for shot in [shot for shot in world.shots if not shot.has_struck]:
         world.shoot(shot)
     world.heal()

@@ -3,7 +3,14 @@
 from msgspec.structs import replace
 
 from openmse.ha import events as ev
-from openmse.ha.invariants import Acknowledgement, Removal, Write
+from openmse.ha.invariants import (
+    Acknowledgement,
+    FileSet,
+    Removal,
+    Write,
+    file_faults,
+    holds,
+)
 from openmse.ha.local import Address, DbProcess, DbRole, DbWanted, NetView
 from openmse.ha.values import Mode
 from openmse.lab.exploration import database as db
@@ -146,6 +153,26 @@ class Lanes(World):
         if not m.data.names:
             m.data = replace(m.data, is_licensed=self.is_licensed(m))
         self.history = observer.promoted(self.history, m.id, lineage)
+        self._judge_files(m)
+
+    def stage_files(self, m: Machine) -> None:
+        """A client brings new files to this owner: they go to its standby before the commit does,
+        and are installed by nobody (or, planted, by the standby as they come)."""
+        standby = self.peer(m)
+        m.data = replace(m.data, staged=self.serial)
+        if standby.runs and standby.data.is_connected and self.is_linked(m.id, standby.id, "wal"):
+            is_hasty = "files_run_ahead" in self.planted
+            installed = self.serial if is_hasty else standby.data.installed
+            standby.data = replace(standby.data, staged=self.serial, installed=installed)
+
+    def _judge_files(self, m: Machine) -> None:
+        """I12: nothing newer is installed than what was acknowledged on the history it goes on."""
+        known = [
+            entry for lsn, entry in self.history.acknowledged if holds(m.data.wal, (lsn, entry))
+        ]
+        newest = max((entry % db.SERIALS for entry in known), default=0)
+        for fault in file_faults(FileSet(m.id, m.data.installed, newest)):
+            self.history = observer.blame(self.history, fault)
 
     def _cleared(self, m: Machine) -> None:
         waiting = m.data.waiting
@@ -177,7 +204,7 @@ class Lanes(World):
         if not source.is_primary:
             m.data = replace(m.data, op=None)
             return
-        m.data = Data(wal=source.wal, lineage=source.lineage)
+        m.data = db.with_files(Data(wal=source.wal, lineage=source.lineage), source)
         self.history = observer.copied(self.history, m.id)
         self.say(f"{m.id} database: is a copy of {self.peer(m).id}'s")
 
@@ -196,6 +223,7 @@ class Lanes(World):
         """A client is told that its commit is safe."""
         one = Acknowledgement(m.id, write, by_peer, m.data.is_licensed)
         self.say(f"{m.id} acknowledges {write}" + ("" if by_peer else " without the peer"))
+        m.data = replace(m.data, installed=write[1] % db.SERIALS)
         forced = self.history.forced_term
         if m.data.lineage is not None and m.data.lineage.term < forced:
             return  # after a forced takeover the old history's loss is on record (§2.5)
@@ -204,13 +232,14 @@ class Lanes(World):
     def stream(self, standby: Machine) -> bool:
         """Ship what the standby lacks, and its answer back; False if nothing changes."""
         primary = self.peer(standby)
-        old_standby, old_primary = standby.data, primary.data
         if not (standby.runs and primary.runs and self.is_linked(standby.id, primary.id, "wal")):
             return False
         if primary.data.is_sick or standby.data.is_sick:
             return False
         if not db.can_stream(standby.data, primary.data):
             return self._refused(standby, primary)
+        standby.data = db.with_files(standby.data, primary.data)
+        old_standby, old_primary = standby.data, primary.data
         flush = len(primary.data.wal)
         standby.data = replace(
             standby.data,

@@ -1,46 +1,19 @@
 """The rules of the protocol marked with a warning sign, removed one at a time.
 
-Trust an explorer or a simulator only after it finds planted faults. A mutant edits the source of
-functions of the core and puts the result in their place for a while; the edit fails loudly when
-the code it is about has changed. Some rules live in a driver: those are flags of the model
-(``planted``). Nothing in production knows of this.
+Trust an explorer or a simulator only after it finds planted faults. Which mark each one stands for
+is said in ``marks``; how one is put in place, in ``planting``.
 """
 
-import inspect
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib import import_module
-from types import FunctionType, ModuleType
+from openmse.lab.exploration.planting import Edit, Mutant, one, planted
 
-from msgspec import Struct
-
-
-class Edit(Struct, frozen=True):
-    """One function of the core with one piece of its text replaced."""
-
-    module: str
-    function: str
-    old: str
-    new: str
-
-
-class Mutant(Struct, frozen=True):
-    """A rule, removed."""
-
-    name: str
-    rule: str
-    edits: tuple[Edit, ...] = ()
-    planted: frozenset[str] = frozenset()
-
-
-def _one(name: str, rule: str, module: str, function: str, *change: str) -> Mutant:
-    old, new = change
-    return Mutant(name, rule, (Edit(module, function, old, new),))
-
+_OWN_WORD = """    _name_parties(n)
+    if {} and own_value_in_flight(n) is not None and n.record.value.mode is Mode.ALONE:
+        n.record = record = replace(record, chosen=record.accepted, known=record.value)
+"""
+"""After a start: what is on the own disk passes for known chosen."""
 
 MUTANTS: tuple[Mutant, ...] = (
-    _one(
+    one(
         "owner_records_last",
         "§2.1: replacing ALONE or PINNED, the owner records it before the first accept leaves",
         "proposer",
@@ -48,7 +21,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "self_last = p.self_last or (",
         "self_last = p.self_last or (parent and parent.mode.value != 'SYNC') or (",
     ),
-    _one(
+    one(
         "highest_epoch",
         "§2.2: a reader adopts the value of the highest ballot, never of the highest epoch",
         "proposer",
@@ -56,7 +29,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "key=lambda promise: promise.accepted",
         "key=lambda promise: promise.value.version if promise.value else (0, 0)",
     ),
-    _one(
+    one(
         "joint_quorum",
         "§2.1: chosen by a quorum of the config itself and of the one that it replaces",
         "proposer",
@@ -64,7 +37,15 @@ MUTANTS: tuple[Mutant, ...] = (
         "p.parent is None or may_be_left(p.parent, ids)",
         "True",
     ),
-    _one(
+    one(
+        "parent_promises_nothing",
+        "§2.2: who does not know a value chosen needs promises from a quorum of its parent as well",
+        "proposer",
+        "_check_promises",
+        "if not is_known and top.parent is not None and not may_be_left(top.parent, ids):",
+        "if False:",
+    ),
+    one(
         "no_write_back",
         "§2.3: a config of unknown fate is first written back unchanged until it is chosen",
         "proposer",
@@ -72,15 +53,30 @@ MUTANTS: tuple[Mutant, ...] = (
         "if not is_known:\n",
         "if False:\n",
     ),
-    _one(
-        "own_word_is_licence",
-        "§2.4: ALONE(self) on the own disk is no licence before it is known chosen",
-        "proposer",
-        "_accept_own",
-        "n.proposal = replace(p, accepted_by=p.accepted_by | {n.me})",
-        "n.proposal = replace(p, accepted_by=p.accepted_by | {n.me})\n"
-        "    if p.value.mode.value == 'ALONE':\n"
-        "        n.record = replace(n.record, chosen=p.ballot, known=p.value)",
+    one(
+        "boots_on_own_word",
+        "§2.4: ALONE(self) on the own disk is no licence to boot alone before it is known chosen",
+        "node",
+        "boot",
+        "    _name_parties(n)\n",
+        _OWN_WORD.format("is_machine_boot"),
+    ),
+    one(
+        "adopts_on_own_word",
+        "§2.4: nor to adopt a running server as if no lease were needed",
+        "node",
+        "boot",
+        "    _name_parties(n)\n",
+        _OWN_WORD.format("not is_machine_boot"),
+    ),
+    one(
+        "clears_names_on_own_word",
+        "§2.4: nor to clear the names: commits wait while ALONE(self) is in flight",
+        "plan",
+        "waits_for_peer",
+        "if n.gate_id or",
+        "if flying is not None and flying.mode is Mode.ALONE:\n        return False\n"
+        "    if n.gate_id or",
     ),
     Mutant(
         "owner_votes_while_serving",
@@ -91,7 +87,7 @@ MUTANTS: tuple[Mutant, ...] = (
             Edit("proposer", "_accept_own", "is_owner(n) and not is_stopped(n)", "False"),
         ),
     ),
-    _one(
+    one(
         "voted_owner_serves",
         "§3: an owner that has voted for another one does not serve until the fate is known",
         "draft",
@@ -107,7 +103,7 @@ MUTANTS: tuple[Mutant, ...] = (
             Edit("facts", "why_no_takeover", "if n.now < n.bond.abstains_until:", "if False:"),
         ),
     ),
-    _one(
+    one(
         "no_grant_binds",
         "§3: a grant binds its giver for the whole failover wait",
         "acceptor",
@@ -115,7 +111,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "if now < bond.until",
         "if False",
     ),
-    _one(
+    one(
         "no_prevote",
         "§3: only after a pre-vote's yes does the peer cut its receiver",
         "takeover",
@@ -125,7 +121,23 @@ MUTANTS: tuple[Mutant, ...] = (
         "    if not poll.is_yes:\n"
         "        n.poll = poll = replace(poll, is_yes=True, yes_at=n.now)\n",
     ),
-    _one(
+    one(
+        "takeover_records_first",
+        "§3: the peer collects the witness's acceptance, and records its own last",
+        "proposer",
+        "_accept_phase",
+        "self_last = p.self_last or (",
+        "self_last = False and (",
+    ),
+    one(
+        "new_owner_gets_no_time",
+        "§3: a node that learns of a new owner leaves it one failover wait to ask for a lease",
+        "node",
+        "_on_config",
+        "n.bond = replace(n.bond, owner=new.owner, until=max(n.bond.until, until))",
+        "pass",
+    ),
+    one(
         "alone_times_out",
         "§4: in ALONE and PINNED nothing times out",
         "draft",
@@ -138,12 +150,25 @@ MUTANTS: tuple[Mutant, ...] = (
         "§4.2: after arming the clock is read again, and a late arming is removed",
         planted=frozenset({"late_arming"}),
     ),
+    one(
+        "old_lease_stays_open",
+        "§4: a kernel lease of a health monitor's former life is closed, or replaced",
+        "plan",
+        "plan",
+        "if not n.is_lease_known and",
+        "if False and",
+    ),
+    Mutant(
+        "lease_refused_unseen",
+        "§2: where the kernel takes no finite lease nobody goes on into SYNC",
+        planted=frozenset({"lease_refused_unseen"}),
+    ),
     Mutant(
         "soft_lease",
         "§4.2: no argument rests on address lifetimes, which end up to 1 s late",
         planted=frozenset({"soft_lease"}),
     ),
-    _one(
+    one(
         "release_not_durable",
         "§4: a release is on disk before it is told",
         "draft",
@@ -151,7 +176,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "replace(record, seen=())",
         "replace(record, seen=(), released=None)",
     ),
-    _one(
+    one(
         "release_not_final",
         "§4: after its release the owner neither renews nor serves in that epoch",
         "draft",
@@ -159,7 +184,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "return (released.node, released.term, released.epoch) == (n.me, *known.version)",
         "return False",
     ),
-    _one(
+    one(
         "release_before_stop",
         "§4: a release is told only when everything has stopped",
         "leases",
@@ -172,7 +197,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "§5.3: sync_state is no proof; the checkpointer must have run",
         planted=frozenset({"unproven_gate"}),
     ),
-    _one(
+    one(
         "gate_without_barrier",
         "§5.3: the peer's flush must have reached the barrier",
         "facts",
@@ -180,7 +205,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "n.db.peer_flush_lsn < n.db.barrier_lsn",
         "False",
     ),
-    _one(
+    one(
         "rewind_in_any_mode",
         "§5.6: beyond streaming only when ALONE(owner) is known chosen",
         "plan",
@@ -188,7 +213,15 @@ MUTANTS: tuple[Mutant, ...] = (
         "known.mode is Mode.ALONE and hears_owner",
         "hears_owner",
     ),
-    _one(
+    one(
+        "longer_copy_is_rewound",
+        "§5.6: a standby that is ahead of its owner on one history is not rewound towards it",
+        "plan",
+        "_db_of_peer",
+        "if n.db.is_complete and is_same and",
+        "if False and",
+    ),
+    one(
         "any_memory_acts",
         "§2.6: a memory that began anew neither owns nor votes until it is admitted",
         "acceptor",
@@ -205,7 +238,7 @@ MUTANTS: tuple[Mutant, ...] = (
             Edit("values", "quorum_reached", " and any(v.id == config.owner for", " or any(v for"),
         ),
     ),
-    _one(
+    one(
         "old_disk_serves",
         "§2.6: a primary that holds less than its standby began from an older disk",
         "facts",
@@ -213,7 +246,52 @@ MUTANTS: tuple[Mutant, ...] = (
         "return held.lineage == n.db.lineage == known.lineage and held.end_lsn > n.db.end_lsn",
         "return False",
     ),
-    _one(
+    one(
+        "shorter_log_votes",
+        "§2.6: a voter whose whole log is shorter than it was has lost its memory",
+        "acceptor",
+        "_shows_less_wal",
+        "return (stamp.lineage, stamp.wal_end) < (seen.lineage, seen.wal_end)",
+        "return False",
+    ),
+    one(
+        "older_disk_stays",
+        "§2.6: an owner whose disk proves to be the older one begins anew",
+        "node",
+        "_settle",
+        "if facts.has_gone_back(n):",
+        "if False:",
+    ),
+    one(
+        "older_disk_goes_alone",
+        "§2.6: which disk is the older one is settled before the owner goes on alone",
+        "facts",
+        "_owner_verdict",
+        "if n.behind_since and",
+        "if False and",
+    ),
+    one(
+        "force_keeps_history",
+        "§2.5: a forced takeover begins a history of its own",
+        "takeover",
+        "force",
+        "known.lineage if keeps_history else Lineage(",
+        "known.lineage if keeps_history else n.db.lineage if is_owner(n) else Lineage(",
+    ),
+    Mutant(
+        "outsider_forces",
+        "§2.5: who was taken out of the group cannot be forced to own",
+        (
+            Edit(
+                "takeover",
+                "why_no_force",
+                "if n.me not in [voter.id for voter in known.voters]:",
+                "if False:",
+            ),
+            Edit("takeover", "_own_term", "nodes.index(n.me)", "[*nodes, n.me].index(n.me)"),
+        ),
+    ),
+    one(
         "any_lineage_takes_over",
         "§2: a takeover needs the owner's lineage, or exactly the recorded parent up to the fork",
         "facts",
@@ -221,7 +299,15 @@ MUTANTS: tuple[Mutant, ...] = (
         'return "Its database belongs to another history."',
         'return ""',
     ),
-    _one(
+    one(
+        "any_length_takes_over",
+        "§2: the recorded parent's history counts up to the fork, exactly",
+        "facts",
+        "why_not_own",
+        " and db.end_lsn == base.fork_lsn",
+        "",
+    ),
+    one(
         "release_outlives_loss",
         "§8: a release is for one loss of the peer",
         "facts",
@@ -229,7 +315,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "n.protect_released = False",
         "pass",
     ),
-    _one(
+    one(
         "stop_releases",
         "§8: a planned stop of the owner in protect mode releases nothing",
         "facts",
@@ -237,7 +323,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "return not is_protected(n)",
         "return True",
     ),
-    _one(
+    one(
         "owner_leaves_fencing_pair",
         "§8: nobody leaves the PINNED of a fencing pair without the other's vote or confirmed end",
         "values",
@@ -245,7 +331,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "config.mode is Mode.PINNED and is_fencing_pair(config)",
         "False",
     ),
-    _one(
+    one(
         "fenced_owner_serves",
         "§8: an owner that boots in a fencing pair waits for the other's answer",
         "plan",
@@ -253,7 +339,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "elif is_pinned_to_answers:",
         "elif False:",
     ),
-    _one(
+    one(
         "fenced_owner_forgets",
         "§8: a restart of the health monitor is no answer",
         "node",
@@ -261,7 +347,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "is_machine_boot or fencing.is_in_force(n)",
         "is_machine_boot",
     ),
-    _one(
+    one(
         "unanswered_peer_fences",
         "§8: the peer fences only an owner that has answered it in this run",
         "fencing",
@@ -269,7 +355,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "if not owner.answered or",
         "if",
     ),
-    _one(
+    one(
         "voter_fences",
         "§8: the peer does not fence an owner that it may have let go on alone by its own vote",
         "fencing",
@@ -277,7 +363,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "if is_unresolved(n) and",
         "if False and",
     ),
-    _one(
+    one(
         "late_answer_counts",
         "§8: a confirmation counts only if the other node was not heard since it was asked for",
         "fencing",
@@ -285,7 +371,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "or was_heard:",
         "or False:",
     ),
-    _one(
+    one(
         "lease_later",
         "§2: ALONE to SYNC: a lease and finite kernel leases come before the first message",
         "facts",
@@ -293,33 +379,56 @@ MUTANTS: tuple[Mutant, ...] = (
         "if n.lease_until <= n.now + timing_of(known).margin_ns:",
         "if False:",
     ),
+    one(
+        "kernel_lease_later",
+        "§2: ALONE to SYNC: the kernel lease is finite before the first message",
+        "plan",
+        "_lease",
+        "if not needs_lease(n):",
+        "if not needs_lease(n) or (n.record.known and n.record.known.mode is Mode.ALONE):",
+    ),
+    Mutant(
+        "files_run_ahead",
+        "I12: files are installed once they are acknowledged for the epoch, not as they come",
+        planted=frozenset({"files_run_ahead"}),
+    ),
 )
+"""Each is found by an attack (``tests/exploration/test_mutants.py``)."""
 
+COVERED: tuple[Mutant, ...] = (
+    one(
+        "grants_while_taking_over",
+        "§3: no grant while an own takeover may have been accepted by somebody",
+        "leases",
+        "is_taking_over",
+        "if n.poll is not None and n.poll.sent_accept:\n        return True\n",
+        "return False\n",
+    ),
+    one(
+        "stranger_proposes",
+        "§2.6: who is no member proposes nothing",
+        "node",
+        "_act",
+        "if not acceptor.is_member(n.record):",
+        "if False:",
+    ),
+    one(
+        "stranger_is_peer",
+        "§2.6: a new memory of the recorded owner is neither its owner nor its peer",
+        "facts",
+        "post_of",
+        "if known.owner == n.me:",
+        "if False:",
+    ),
+    one(
+        "hands_over_running",
+        "§2: nobody else is proposed before everything here is stopped",
+        "node",
+        "_act",
+        "found.owner is Owner.PEER and not is_stopped(n)",
+        "False",
+    ),
+)
+"""Rules that others cover (docs/adr/0042): removed alone, nothing breaks. ``explore --without``."""
 
-@contextmanager
-def planted(mutant: Mutant) -> Iterator[None]:
-    """Put the mutant in place of the core's functions for the time being."""
-    undo: list[tuple[ModuleType, str, object]] = []
-    try:
-        for edit in mutant.edits:
-            _apply(edit, undo)
-        yield
-    finally:
-        for module, name, original in reversed(undo):
-            setattr(module, name, original)
-
-
-def _apply(edit: Edit, undo: list[tuple[ModuleType, str, object]]) -> None:
-    home = import_module(f"openmse.ha.{edit.module}")
-    original = getattr(home, edit.function)
-    assert isinstance(original, FunctionType)
-    source = inspect.getsource(original)
-    assert edit.old in source, f"{edit.module}.{edit.function} no longer reads {edit.old!r}"
-    space: dict[str, object] = {}
-    exec(compile(source.replace(edit.old, edit.new), edit.module, "exec"), home.__dict__, space)
-    changed = space[edit.function]
-    for module in list(sys.modules.values()):
-        is_ours = getattr(module, "__name__", "").startswith("openmse.")
-        if is_ours and module.__dict__.get(edit.function) is original:
-            undo.append((module, edit.function, original))
-            setattr(module, edit.function, changed)
+__all__ = ["COVERED", "MUTANTS", "Mutant", "planted"]

@@ -10,10 +10,11 @@ from openmse.ha import effects as fx
 from openmse.ha import events as ev
 from openmse.ha import node as core
 from openmse.ha import witness as witness_core
-from openmse.ha.invariants import Chosen, Violation, effect_faults
+from openmse.ha.invariants import Chosen, Violation, describe, effect_faults
 from openmse.ha.local import Address, DbProcess, DbRole, DbWanted, NetView, NetWanted
 from openmse.ha.messages import DATAGRAMS, Accept, Beat, Learn, Message, Released
-from openmse.ha.values import FOREVER, MILLISECOND, Instant, Record
+from openmse.ha.plan import is_serving
+from openmse.ha.values import FOREVER, MILLISECOND, Instant, Mode, Record
 from openmse.lab.exploration import database as db
 from openmse.lab.exploration import observer, words
 from openmse.lab.exploration.database import Data
@@ -47,15 +48,19 @@ class Site(Lanes):
             for fault in effect_faults(m.node, effects):
                 self.history = observer.blame(self.history, fault)
             self.perform(m, effects, self.clock(m))
+        self._judge_lease(m)
 
     def perform(self, m: Machine, effects: tuple[fx.Effect, ...], decided_at: Instant) -> None:
         """Perform a batch in order."""
         if any(isinstance(effect, fx.Persist) for effect in effects):
             self._note_chain(m, effects)
+        is_node = m.node is not None
         for effect in effects:
             if self.trace is not None:
                 self.say(f"{m.id} > {words.effect(effect)}")
             self.perform_one(m, effect, decided_at)
+            if is_node and m.node is None:
+                return  # the process has ended; what it had still to do, nobody does
 
     def _note_chain(self, m: Machine, effects: tuple[fx.Effect, ...]) -> None:
         told = tuple(
@@ -74,6 +79,7 @@ class Site(Lanes):
                     self.history = observer.proposed(
                         self.history, message.ballot, message.value, message.parent
                     )
+                    self._judge_accept(m, message)
                 self._judge_release(m, message)
                 self.post(m.id, to, message)
             case fx.SetLease(until):
@@ -114,6 +120,13 @@ class Site(Lanes):
         if value.term == known.term and seen is not DbProcess.DOWN:
             self._blame("I7", f"{m.id} votes for {value.owner} before it has stopped.")
 
+    def _judge_accept(self, m: Machine, message: Accept) -> None:
+        """§2: the kernel lease is finite before the first message of an own SYNC leaves."""
+        value = message.value
+        is_own = value.owner == m.id and m.record.accepted == message.ballot
+        if is_own and value.mode is Mode.SYNC and m.lease >= FOREVER:
+            self._blame("I7", f"{m.id} proposes {describe(value)} under a lease without end.")
+
     def _judge_release(self, m: Machine, message: Message) -> None:
         """§4: a release is told when everything has stopped."""
         told = message.released if isinstance(message, Beat) else None
@@ -124,12 +137,23 @@ class Site(Lanes):
         if m.data.process is not DbProcess.DOWN or m.net.address is Address.HELD:
             self._blame("I7", f"{m.id} tells its release before it has stopped.")
 
+    def _judge_lease(self, m: Machine) -> None:
+        """§4: while a health monitor lives that knows of no service here, the kernel is shut."""
+        if m.node is None or m.is_frozen or m.id in self.refusing:
+            return
+        if self.clock(m) >= m.lease or is_serving(m.node):
+            return
+        self._blame("I7", f"the kernel of {m.id} lets the address pass, and nothing serves there.")
+
     def _blame(self, rule: str, sentence: str) -> None:
         self.history = observer.blame(self.history, Violation(rule, sentence))
 
     def arm(self, m: Machine, until: Instant, decided_at: Instant) -> None:
         """Set the kernel lease as the driver does: never late, never for less than 50 ms."""
         now = self.clock(m)
+        if m.id in self.refusing:
+            self._refuse(m, until)
+            return
         if until >= FOREVER:
             m.lease = until
             return
@@ -141,6 +165,14 @@ class Site(Lanes):
                 self.feed(m, ev.LeaseLapsed(now))
             return
         m.lease = Instant(until + (1_000 * MILLISECOND if "soft_lease" in self.planted else 0))
+
+    def _refuse(self, m: Machine, until: Instant) -> None:
+        """The kernel takes no change. On the way into SYNC the driver ends the process: what would
+        follow rests on the end of the lease without one."""
+        if 0 < until < FOREVER <= m.lease and "lease_refused_unseen" not in self.planted:
+            self.kill_monitor(m)
+        elif until > 0:
+            self.feed(m, ev.LeaseLapsed(self.clock(m)))
 
     # -- processes --------------------------------------------------------------------------
     def kill_monitor(self, m: Machine) -> None:
@@ -372,6 +404,7 @@ class Site(Lanes):
         wal = (*m.data.wal, entry)
         write = (len(wal), entry)
         m.data = replace(m.data, wal=wal)
+        self.stage_files(m)
         if m.data.flag:
             m.data = replace(m.data, waiting=(*m.data.waiting, write))
         else:

@@ -91,6 +91,8 @@ class World:
         self.serial = 1
         self.lineages: tuple[Lineage, ...] = ()
         self.planted: frozenset[str] = frozenset()
+        self.refusing: frozenset[str] = frozenset()
+        """Machines whose kernel takes no change of its lease."""
         self.answers: tuple[tuple[str, bool], ...] = ()
         self.queue: deque[tuple[str, ev.Event]] = deque()
         self.trace: list[str] | None = None
