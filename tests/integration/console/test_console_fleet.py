@@ -4,7 +4,7 @@ import asyncio
 import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,26 +28,31 @@ COUNT = FULL_VIEW_UP_TO + 20
 
 
 @pytest.mark.timeout(120)
-def test_many_engines_are_shown_by_their_summaries(root: Path, console: ConsoleProcess) -> None:
-    """The list, the overview (by pages) and a pair's page, which asks for the full picture."""
-    console.stop()
-    with engines(COUNT, root / "engines", "quiet") as told:
+def test_many_engines_are_shown_by_their_summaries(root: Path) -> None:
+    """The list, the overview (by pages) and the metrics; two pages are followed meanwhile."""
+    console = ConsoleProcess(root / "fleet")
+    with engines(COUNT, root / "engines", "quiet") as told, closing(console.socket):
         know(console, told)
         console.start()
-        with console.logged_in() as client:
-            until(lambda: heard(client) == COUNT, "all are heard", 60)
-            listed = client.get("/engines?sort=name").text
-            assert listed.count('class="card-name"') == 50
-            assert "PRIMARY_ACTIVE" in listed
-            overview = client.get("/pairs").text
-            assert overview.count("<strong>node0000</strong>") == 1
-            assert 'sse-swap="pairs:' in overview
-            metrics = client.get("/metrics").text
-            assert f'pair_owner{{node="node{COUNT - 2:04}"' in metrics
-            with follower(client, "/engines"), follower(client, "/pairs"):
-                assert heard(client) == COUNT
-        console.stop()
-    console.start()
+        try:
+            console.make_administrator()
+            with console.logged_in() as client:
+                until(lambda: heard(client) == COUNT, "all are heard", 60)
+                listed = client.get("/engines?sort=name").text
+                assert listed.count('class="card-name"') == 50
+                assert "PRIMARY_ACTIVE" in listed
+                overview = client.get("/pairs").text
+                assert overview.count("<strong>node0000</strong>") == 1
+                assert 'sse-swap="pairs:' in overview
+                metrics = client.get("/metrics").text
+                assert f'pair_owner{{node="node{COUNT - 2:04}"' in metrics
+                with follower(client, "/engines"), follower(client, "/pairs"):
+                    assert heard(client) == COUNT
+            console.stop()
+            assert "Traceback" not in console.text()
+        finally:
+            if not console.process_ended():
+                console.kill()
 
 
 @dataclass
