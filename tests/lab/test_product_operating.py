@@ -81,6 +81,7 @@ def test_a_drill_and_its_report(pair: Site) -> None:
 
 def test_a_drill_that_loses_the_other_node_breaks_off_and_moves_nothing_more(pair: Site) -> None:
     old, new = pair.owner(), OTHER[pair.owner()]
+    pair.lab.slow(old, delay_ms=60)  # so that it cannot be in step again before its power is cut
     drill = pair.lab.popen(
         new,
         ["mse", "ha", "drill", "--yes", "--json", "--settle", "3"],
