@@ -43,7 +43,7 @@ test: setup
 	@$(BIN)/python tests/everything.py --jobs $(JOBS)
 
 test-browser: setup
-	@$(BIN)/python -m pytest tests/browser
+	@$(BIN)/python -m pytest tests/browser tests/lab/test_product_console.py
 
 screenshots: setup
 	@$(BIN)/python tests/browser/screenshots.py docs/images/console

@@ -149,6 +149,20 @@ def launch(playwright: Any) -> Any:
     return playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
 
 
+AXE = Path(__file__).parent / "vendor" / "axe.min.js"
+
+
+def axe_faults(page: Any) -> list[str]:
+    """What axe finds serious on a page as it is now."""
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [
+        f"{page.url}: {v['id']} ({v['impact']}): {v['nodes'][0]['html'][:160]}"
+        for v in found["violations"]
+        if v["impact"] in ("serious", "critical")
+    ]
+
+
 def log_in(page: Any, console: ConsoleProcess, name: str = ADMIN, password: str = SECRET) -> None:
     """Log in as people do."""
     page.goto(f"{console.url}/login")

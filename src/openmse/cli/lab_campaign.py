@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from openmse import ports
 from openmse.errors import DriverError
 
 
@@ -28,11 +29,28 @@ from openmse.errors import DriverError
     default=Path("demo-report.html"),
     show_default=True,
 )
+@click.option(
+    "--console-port",
+    type=click.IntRange(0, 65535),
+    default=ports.CONSOLE,
+    show_default=True,
+    metavar="PORT",
+    help="Where the web console listens on 127.0.0.1 meanwhile; another port if it is in use.",
+)
+@click.option("--no-console", is_flag=True, help="Do not open the web console.")
 def demo(
-    *, name: str, quick: bool, only: tuple[str, ...], failover_wait: float | None, report: Path
+    *,
+    name: str,
+    quick: bool,
+    only: tuple[str, ...],
+    failover_wait: float | None,
+    report: Path,
+    console_port: int,
+    no_console: bool,
 ) -> None:
     """Build a pair, load it, break it in every way, and show what clients saw.
 
+    Meanwhile the web console shows the pair: its address and a log-in that may look are printed.
     Exits with 0 only if nothing acknowledged was lost and never two nodes served.
     """
     from rich.console import Console
@@ -50,6 +68,7 @@ def demo(
         report=report,
         diagnostics=report.with_name(f"{report.stem}-diagnostics"),
         only=only,
+        console_port=None if no_console else console_port,
     )
     try:
         with screen_for(options.exercises) as screen:

@@ -28,7 +28,7 @@ def milliseconds(value: float | None) -> str:
     if value is None or value < 0:
         return NONE
     if value < 10:
-        return f"{value:.2f}"
+        return f"{value:.2f}" if value else "0"
     return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
 
 
@@ -58,6 +58,11 @@ def duration(seconds: float | None) -> str:
     return NONE
 
 
+def octets(fingerprint: str) -> Markup:
+    """A fingerprint that breaks between octets only, so that two can be compared by eye."""
+    return Markup(":<wbr>").join(fingerprint.split(":"))
+
+
 def number(value: Any) -> Any:
     """A number without needless zeros; anything else, such as what a person typed, as it is."""
     return f"{value:g}" if isinstance(value, float) else value
@@ -83,8 +88,9 @@ def all_filters(language: str, gettext: Callable[[str], str]) -> dict[str, Calla
     catalogue = sentences(language)
 
     def word(value: str | None) -> str:
-        """A word of the protocol in the reader's language, or as it is."""
-        return gettext(value) if value else NONE
+        """A word of the protocol in the reader's language; states stay as they are."""
+        text = gettext(value) if value else NONE
+        return text.replace("_", " ") if text == value and value.islower() else text
 
     def told(value: str | None) -> Markup:
         """What an engine (or this console) says, in the reader's language where it is known."""
@@ -116,5 +122,6 @@ def all_filters(language: str, gettext: Callable[[str], str]) -> dict[str, Calla
         "duration": duration,
         "dash": dash,
         "number": number,
+        "octets": octets,
         "word": word,
     }

@@ -16,7 +16,7 @@ from typing import Protocol
 import msgspec
 
 from openmse.errors import DriverError, MseError
-from openmse.lab import client, demo_exercises, judgement, records, report
+from openmse.lab import client, demo_console, demo_exercises, judgement, records, report
 from openmse.lab.diagnostics import collect, up_or_explain
 from openmse.lab.exercises import Exercise
 from openmse.lab.judgement import Judgement
@@ -50,6 +50,8 @@ class DemoOptions:
     diagnostics: Path
     only: tuple[str, ...] = ()
     """Show these exercises alone; none for all."""
+    console_port: int | None = None
+    """Where the web console listens on 127.0.0.1 meanwhile; None for none."""
 
     @property
     def exercises(self) -> list[Exercise]:
@@ -62,6 +64,9 @@ class Screen(Protocol):
 
     def setting_up(self, step: str) -> None:
         """A step of the set-up begins."""
+
+    def remark(self, sentence: str) -> None:
+        """Something to keep in sight, such as where the console is."""
 
     def follow(self, stage: Stage) -> None:
         """The load runs from now on."""
@@ -82,7 +87,9 @@ def run(options: DemoOptions, screen: Screen) -> Story:
     with _ends_in_order():
         laboratory = up_or_explain(options.name, wanted, screen.setting_up, options.diagnostics)
         try:
-            return _perform(laboratory, options, screen)
+            screen.setting_up("opening the console")
+            with demo_console.beside(laboratory, options.console_port, screen.remark):
+                return _perform(laboratory, options, screen)
         finally:
             with _uninterrupted():
                 laboratory.down()

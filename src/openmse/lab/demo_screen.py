@@ -35,6 +35,7 @@ class LiveScreen:
         self._outcomes: dict[int, Outcome] = {}
         self._current: int | None = None
         self._step = "setting up"
+        self._remarks: list[str] = []
         self._stage: Stage | None = None
         self._began = time.monotonic()
         self._over = threading.Event()
@@ -62,6 +63,10 @@ class LiveScreen:
         """Show a step of the set-up."""
         self._step = step
 
+    def remark(self, sentence: str) -> None:
+        """Keep a line above the table."""
+        self._remarks.append(sentence)
+
     def follow(self, stage: Stage) -> None:
         """Show this load from now on."""
         self._stage = stage
@@ -82,7 +87,8 @@ class LiveScreen:
             self._live.update(self._draw(), refresh=True)
 
     def _draw(self) -> Group:
-        return Group(self._now(), self._table())
+        remarks = [Text(f"         {remark}", style="bold") for remark in self._remarks]
+        return Group(self._now(), *remarks, self._table())
 
     def _now(self) -> Text:
         text = Text(f" {int(time.monotonic() - self._began):>4} s  {self._step}")
@@ -142,6 +148,10 @@ class PlainScreen:
     def setting_up(self, step: str) -> None:
         """A line for a step of the set-up."""
         self._say(f"set-up: {step}")
+
+    def remark(self, sentence: str) -> None:
+        """A line like any other."""
+        self._say(sentence)
 
     def follow(self, stage: Stage) -> None:
         """A line for the beginning of the load."""

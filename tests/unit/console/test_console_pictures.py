@@ -1,6 +1,9 @@
 """The living picture: what is stale is unknown, never the last known; timelines from events."""
 
+from datetime import datetime
+
 import pytest
+from msgspec.structs import replace
 
 from openmse.console.errors import NodeUnreachable
 from openmse.console.filters import duration, milliseconds, size
@@ -8,9 +11,9 @@ from openmse.console.live.pairs import pair_of, pair_view
 from openmse.console.live.state import EngineLive, Reach
 from openmse.console.live.timeline import bars, place, timeline
 from openmse.console.live.views import ListQuery, engine_view, find
-from openmse.console.nodes.models import Party, Register, Snapshot, Summary
+from openmse.console.nodes.models import Party, Register, Snapshot, Summary, WhyNot
 from openmse.console.nodes.sse import SseParser
-from openmse.console.pages.past import as_csv
+from openmse.console.pages.past import as_csv, fitting_span
 from openmse.console.store.engines import Engine
 from openmse.console.store.past import Event
 
@@ -81,6 +84,23 @@ def test_a_pair_believes_the_newest_register_that_is_heard() -> None:
     assert "not known" in nobody.why_not.switchover
 
 
+def test_force_is_offered_where_only_it_helps() -> None:
+    """The standby's own word (why it does not take over by itself) is another question."""
+    standby = _live(_engine(1, "a"), at_s=110.0, owner="b", epoch=4)
+    owner = _live(_engine(2, "b", "secondary"), at_s=110.0, owner="b", epoch=4)
+    assert standby.snapshot is not None
+    assert owner.snapshot is not None
+    standby.snapshot = replace(standby.snapshot, why_not=WhyNot(takeover="b owns as ALONE."))
+    owner.snapshot = replace(owner.snapshot, admits_clients=True)
+    pair = pair_of([standby, owner], 1)
+    assert pair is not None
+    assert "a switchover loses nothing" in pair_view(pair, 111.0).why_not.takeover
+    owner.heard_at_s = 100.0
+    assert pair_view(pair, 111.0).why_not.takeover == ""
+    owner.heard_at_s, standby.heard_at_s = 110.0, 100.0
+    assert "standby is not heard" in pair_view(pair, 111.0).why_not.takeover
+
+
 def test_trouble_comes_first_and_pages_are_whole() -> None:
     """Sorting, finding and paging."""
     lives = [_live(_engine(n, f"mse{n:03}", key=""), at_s=100.0) for n in range(120)]
@@ -105,7 +125,8 @@ def _event(number: int, at: str, kind: str, sentence: str, severity: str = "info
 def test_a_timeline_tells_reigns_and_phases() -> None:
     """Each config counts once, from the first node that knew it."""
     events = [
-        _event(4, "30:00", "config_chosen", "ALONE(b), term 1, epoch 2: lost."),
+        _event(4, "30:00", "config_chosen", "ALONE(b), term 1, epoch 2: The owner is lost."),
+        _event(6, "40:00", "config_chosen", "ALONE(b), term 1, epoch 2: The owner is lost."),
         _event(1, "00:00", "config_chosen", "SYNC(a), term 1, epoch 1: begun."),
         _event(2, "00:01", "config_chosen", "SYNC(a), term 1, epoch 1: begun."),
         _event(5, "30:01", "takeover_done", "b serves. Steps: choose 5 ms, promote 204 ms."),
@@ -116,12 +137,16 @@ def test_a_timeline_tells_reigns_and_phases() -> None:
     assert found.reigns[0].end == found.reigns[1].start
     assert [(p.name, p.ms) for p in found.moves[0].phases] == [("choose", 5), ("promote", 204)]
     assert found.moves[0].total_ms == 209
-    assert [e.kind for e in found.faults] == ["lease_lost"]
+    assert [e.kind for e in found.faults] == ["lease_lost", "config_chosen"]
     since, until = "2026-01-31T03:00:00+00:00", "2026-01-31T04:00:00+00:00"
     drawn = bars(found.reigns, since, until)
     assert [(b.x, b.width) for b in drawn] == [(0.0, 500.0), (500.0, 500.0)]
     assert place("2026-01-31T03:15:00+00:00", since, until) == 250.0
     assert timeline([]).reigns == ()
+    assert fitting_span(events, datetime.fromisoformat("2026-01-31T03:50:00+00:00")) == "1h"
+    assert fitting_span(events, datetime.fromisoformat("2026-01-31T03:14:00+00:00")) == "15m"
+    assert fitting_span(events, datetime.fromisoformat("2026-02-20T03:14:00+00:00")) == "24h"
+    assert fitting_span([], datetime.fromisoformat("2026-02-20T03:14:00+00:00")) == "24h"
 
 
 def test_a_spreadsheet_gets_no_formula() -> None:

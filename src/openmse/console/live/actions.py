@@ -268,17 +268,19 @@ class Actions:
 
 
 def merged(action: Action, operation: Operation, around: Around) -> Action:
-    """The action as the engine's operation tells it. Pure."""
+    """The action as the engine's operation tells it; its steps count on from those before. Pure."""
     is_running = operation.state == "running"
     before, seen = around
     steps = [*before]
+    offset_ms = before[-1].ms if before else 0.0
     reached = operation.steps
     for index, step in enumerate(reached):
         is_last = index == len(reached) - 1
         state = "running" if is_last and is_running and not step.is_done else "done"
         if is_last and operation.state == "failed" and not step.is_done:
             state = "failed"
-        steps.append(Step(operation.node, step.name, state, step.ms, step.sentence))
+        ms = round(step.ms + offset_ms, 1) if step.ms >= 0 else step.ms
+        steps.append(Step(operation.node, step.name, state, ms, step.sentence))
     error = operation.error
     return replace(
         action,

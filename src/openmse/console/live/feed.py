@@ -27,6 +27,8 @@ from openmse.errors import MseError
 
 BACKOFF_MIN_S = 0.5
 BACKOFF_MAX_S = 15.0
+BACKOFF_SEEN_S = 2.0
+"""At most this long while somebody looks: who watches a machine boot wants to see it come."""
 NEW_EVENTS_MAX = 5000
 OPERATIONS_MAX = 50
 INFO_EVERY_S = 300.0
@@ -82,8 +84,18 @@ class EngineFeed:
                 continue  # another view is wanted: connect again at once
             if self.live.heard_at_s > began_s + BACKOFF_MIN_S:
                 backoff_s = BACKOFF_MIN_S
-            await asyncio.sleep(backoff_s * random.uniform(0.8, 1.2))
+            await self._rest(backoff_s * random.uniform(0.8, 1.2))
             backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
+
+    async def _rest(self, backoff_s: float) -> None:
+        """Wait before the next attempt, shorter while the full picture is wanted."""
+        began_s = time.monotonic()
+        while True:
+            wanted_s = min(backoff_s, BACKOFF_SEEN_S) if self._view() == "full" else backoff_s
+            left_s = began_s + wanted_s - time.monotonic()
+            if left_s <= 0:
+                return
+            await asyncio.sleep(min(left_s, BACKOFF_MIN_S))
 
     async def refresh_info(self) -> None:
         """Ask the engine again who it is: version, role, services."""

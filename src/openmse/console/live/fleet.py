@@ -11,13 +11,15 @@ from openmse.console.live.feed import NEW_EVENTS_MAX, EngineFeed
 from openmse.console.live.state import EngineLive, Reach
 from openmse.console.nodes.models import LogEntry
 from openmse.console.store.engines import Engine, Engines
-from openmse.console.store.past import Event, Past
+from openmse.console.store.past import Event, EventQuery, Past
 from openmse.errors import MseError
 
 CONNECT_AT_ONCE = 8
 FULL_VIEW_UP_TO = 40
 """With more engines than this, only those that somebody looks at send their full picture."""
 WATCH_LINGER_S = 30.0
+LATEST = 8
+"""As many events are kept at hand of each engine, for pages that show them live."""
 
 
 @dataclass(slots=True)
@@ -109,6 +111,10 @@ class Fleet:
         """Feeds that ended by a mistake of ours; for tests and the health page."""
         return [r.feed.live.engine.name for r in self._running.values() if r.task.done()]
 
+    def _watched(self) -> tuple[int, ...]:
+        now_s = time.monotonic()
+        return tuple(one for one, until_s in self._watched_until_s.items() if now_s < until_s)
+
     def _view(self, engine_id: int) -> str:
         if len(self._running) <= FULL_VIEW_UP_TO:
             return "full"
@@ -123,6 +129,7 @@ class Fleet:
             lives = [running.feed.live for running in list(self._running.values())]
             with contextlib.suppress(MseError):  # told on the health page; tried again
                 await self._keep_log(lives)
+                await self.read_latest(self._watched())
                 changed = [live for live in lives if looked_at.get(live.engine.id) != live.version]
                 await self._keep_facts(changed)
                 looked_at = {live.engine.id: live.version for live in lives}
@@ -140,6 +147,21 @@ class Fleet:
             for live, log in found:  # not lost: the next second may work
                 live.new_events = (log + live.new_events)[-NEW_EVENTS_MAX:]
             raise
+        for live, log in found:
+            if live.latest is not None:
+                new = [_event(live.engine.id, entry) for entry in log[-LATEST:]]
+                live.latest = newest([*live.latest, *new])
+                live.version += 1
+
+    async def read_latest(self, engine_ids: tuple[int, ...]) -> None:
+        """Somebody looks: have the newest events of these engines at hand, from now on."""
+        for engine_id in engine_ids:
+            running = self._running.get(engine_id)
+            if running is not None and running.feed.live.latest is None:
+                live = running.feed.live
+                query = EventQuery(engine_ids=(live.engine.id,), limit=LATEST)
+                live.latest = await asyncio.to_thread(self._past.events, query)
+                live.version += 1
 
     async def _keep_facts(self, lives: list[EngineLive]) -> None:
         """What the list shows of an engine that is silent, where it has changed."""
@@ -158,6 +180,12 @@ class Fleet:
 
 
 FACTS = ("version", "role", "udi", "device_type", "group_key")
+
+
+def newest(events: list[Event]) -> list[Event]:
+    """As many as are shown, newest first, each once. Pure."""
+    each = {(event.engine_id, event.cursor): event for event in events}.values()
+    return sorted(each, key=lambda event: event.at, reverse=True)[:LATEST]
 
 
 def _kept(engine: Engine) -> tuple[str, ...]:

@@ -110,7 +110,9 @@ class Pairing:
         )
         if ended.state != "done":
             raise Conflict(ended.sentence or "The engine did not do it.", ended.hint)
-        return replace(ended, state="running", ended_at="", progress_percent=-1)
+        return replace(
+            ended, state="running", ended_at="", sentence="", hint="", progress_percent=-1
+        )
 
     async def _synchronized(self, action: Action) -> Action:
         """Watch the copy until the pair is in step; the percent is what the engines measure."""

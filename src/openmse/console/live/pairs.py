@@ -250,11 +250,21 @@ def _why_not(owning: Snapshot | None, standby: Snapshot | None, owner: str) -> W
     return WhyNot(
         switchover=asked.why_not.switchover if asked else silent,
         failback=asked.why_not.failback if asked else silent,
-        takeover=standby.why_not.takeover
-        if standby
-        else "The standby is not heard by this console.",
+        takeover=_why_no_force(owning, standby),
         sync=owning.why_not.sync if owning else "",
     )
+
+
+def _why_no_force(owning: Snapshot | None, standby: Snapshot | None) -> str:
+    """Why a takeover by force is not offered; '' where it is the only way on.
+
+    ``why_not.takeover`` of a node is another question: why it does not take over by itself.
+    """
+    if standby is None:
+        return "The standby is not heard by this console."
+    if owning is not None and owning.admits_clients:
+        return f"{owning.node} is heard and serves; a switchover loses nothing."
+    return ""
 
 
 def _is_maintenance(speaker: Snapshot | None) -> bool:

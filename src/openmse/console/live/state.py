@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from openmse.console.nodes.models import Info, LogEntry, Operation, Snapshot, Summary
 from openmse.console.store.engines import Engine
+from openmse.console.store.past import Event
 from openmse.errors import MseError
 
 STALE_AFTER_S = 3.0
@@ -52,6 +53,8 @@ class EngineLive:
     is_monitor_up: bool = False
     operations: dict[str, Operation] = field(default_factory=dict)
     new_events: list[LogEntry] = field(default_factory=list)
+    latest: list[Event] | None = None
+    """The newest events that are stored of it, newest first; None while nobody looks."""
     samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=SAMPLES_MAX))
     version: int = 0
     """Grows with each change that somebody could see."""

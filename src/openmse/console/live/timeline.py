@@ -1,6 +1,7 @@
 """The past of a pair from its events: who owned when, faults, each failover's phases. Pure."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,9 +10,13 @@ from openmse.console.store.past import Event
 _CONFIG = re.compile(
     r"^(?P<mode>[A-Z]+)\((?P<owner>[^)]*)\), term (?P<term>\d+), epoch (?P<epoch>\d+)"
 )
+_LOST = re.compile(r"\b(is|was) lost\b")
 _STEPS = re.compile(r" Steps: (?P<steps>[^.]*(?:\.\d+[^.]*)*)\.$")
 _STEP = re.compile(r"(?P<name>[^,]+?) (?P<ms>\d+) ms")
-MOVES = ("handover_done", "handover_failed", "takeover_done", "release_done", "release_failed")
+MOVES = (
+    *("handover_done", "handover_failed", "takeover_done", "forced_takeover"),
+    *("release_done", "release_failed"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +67,21 @@ def timeline(events: list[Event]) -> Timeline:
     """Read events (any order) of both nodes of a pair."""
     ordered = sorted(events, key=lambda event: (event.at, event.id))
     moves = [_move(event) for event in ordered if event.kind in MOVES]
-    faults = [event for event in ordered if event.severity == "error"]
-    return Timeline(_reigns(ordered), tuple(faults), tuple(moves))
+    return Timeline(_reigns(ordered), tuple(_faults(ordered)), tuple(moves))
+
+
+def _faults(ordered: list[Event]) -> Iterator[Event]:
+    """Errors, and each config that somebody's loss led to, by the first node that knew it."""
+    seen: set[tuple[str, str]] = set()
+    for event in ordered:
+        match = _CONFIG.match(event.sentence) if event.kind == "config_chosen" else None
+        if match is not None and _LOST.search(event.sentence):
+            version = (match["term"], match["epoch"])
+            if version not in seen:
+                seen.add(version)
+                yield event
+        elif event.severity == "error":
+            yield event
 
 
 def _reigns(ordered: list[Event]) -> tuple[Reign, ...]:
@@ -94,7 +112,9 @@ def _move(event: Event) -> Move:
         for step in (_STEP.finditer(match["steps"]) if match else ())
     )
     sentence = event.sentence[: match.start()] if match else event.sentence
-    return Move(event.at, event.node, event.kind, event.kind.endswith("_done"), sentence, phases)
+    return Move(
+        event.at, event.node, event.kind, not event.kind.endswith("_failed"), sentence, phases
+    )
 
 
 @dataclass(frozen=True, slots=True)

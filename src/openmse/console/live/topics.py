@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from openmse.console.live.actions import Actions
-from openmse.console.live.fleet import Fleet
+from openmse.console.live.fleet import Fleet, newest
 from openmse.console.live.pairs import Pair, PairView, pair_of, pair_view, pairs_of
 from openmse.console.live.state import EngineLive
 from openmse.console.live.views import EngineView, engine_view
 from openmse.console.rendering import Templates
+from openmse.console.store.past import Event
 
 KEPT_MAX = 8192
 """Rendered rows that are kept, in all languages together."""
@@ -118,8 +119,11 @@ class Topics:
         self._watch(pair)
         view = pair_view(pair, time.monotonic())
         running = self._actions.running_of(pair.engine_ids)
-        values = {"p": view, "pair": pair, "running": running}
-        return self._prefixed("pair", "cells/pair.html", language, values)
+        values = {"p": view, "pair": pair, "running": running, "events": latest_events(pair)}
+        cells = self._prefixed("pair", "cells/pair.html", language, values)
+        if any(live.latest is None for live in pair.lives):
+            del cells["pair-events"]  # not read yet: a page that shows some keeps them
+        return cells
 
     def pairs(self, ids: str, language: str) -> Mapping[str, str]:
         """Cells of the overview of pairs: ``1-5-9``."""
@@ -161,6 +165,11 @@ class Topics:
     ) -> dict[str, str]:
         cells = self._templates.cells(template, language, values)
         return {f"{prefix}-{name}": html for name, html in cells.items()}
+
+
+def latest_events(pair: Pair) -> list[Event]:
+    """The newest of both engines, newest first. Pure."""
+    return newest([event for live in pair.lives for event in live.latest or ()])
 
 
 def chart_points(pair: Pair, now_s: float) -> list[tuple[int, float | None, int | None]]:

@@ -1,6 +1,5 @@
 """The overview of pairs, a pair's status page, and its settings."""
 
-import asyncio
 import json
 import time
 from typing import Any
@@ -16,7 +15,6 @@ from openmse.console.live.topics import chart_points
 from openmse.console.nodes.models import GroupSettings
 from openmse.console.pages.common import language_of, page
 from openmse.console.people.access import Viewer
-from openmse.console.store.past import EventQuery
 from openmse.errors import MseError
 
 router = APIRouter(include_in_schema=False)
@@ -70,9 +68,7 @@ async def pair_page(request: Request, principal: Viewer, engine_id: int) -> Resp
     """How the pair is, what can be done, and why not yet."""
     console = console_of(request)
     pair, view = require_pair(console, engine_id)
-    events = await asyncio.to_thread(
-        console.past.events, EventQuery(engine_ids=pair.engine_ids, limit=8)
-    )
+    await console.fleet.read_latest(pair.engine_ids)
     points = chart_points(pair, time.monotonic())
     return page(
         request,
@@ -84,7 +80,6 @@ async def pair_page(request: Request, principal: Viewer, engine_id: int) -> Resp
         pair=pair,
         p=view,
         cells=console.topics.pair(str(pair.id), language_of(request, principal)),
-        events=events,
         trips=json.dumps([(at, trip) for at, trip, _ in points]),
         lags=json.dumps([(at, lag) for at, _, lag in points]),
     )

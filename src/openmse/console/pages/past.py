@@ -18,7 +18,7 @@ from openmse.console.store.past import Event, EventQuery
 from openmse.console.store.store import now
 
 router = APIRouter(include_in_schema=False)
-SPANS = {"1h": 3600, "24h": 86400, "7d": 7 * 86400, "30d": 30 * 86400}
+SPANS = {"15m": 900, "1h": 3600, "24h": 86400, "7d": 7 * 86400, "30d": 30 * 86400}
 COLUMNS = ("at", "node", "severity", "kind", "sentence", "term", "epoch")
 
 
@@ -102,14 +102,16 @@ async def timeline_page(request: Request, principal: Viewer, engine_id: int) -> 
     """Who owned when, faults, and each move's phases in milliseconds."""
     console = console_of(request)
     pair, view = require_pair(console, engine_id)
-    span = request.query_params.get("span", "24h")
-    span_s = SPANS.get(span, SPANS["24h"])
     until = datetime.now(UTC)
-    since = (until - timedelta(seconds=span_s)).isoformat(timespec="milliseconds")
-    end = until.isoformat(timespec="milliseconds")
     events = await asyncio.to_thread(
         console.past.events, EventQuery(engine_ids=pair.engine_ids, limit=10_000)
     )
+    span = request.query_params.get("span", "")
+    if span not in SPANS:
+        span = fitting_span(events, until)
+    span_s = SPANS[span]
+    since = (until - timedelta(seconds=span_s)).isoformat(timespec="milliseconds")
+    end = until.isoformat(timespec="milliseconds")
     found = timeline(events)
     faults = [(event, place(event.at, since, end)) for event in found.faults if event.at >= since]
     return page(
@@ -120,7 +122,7 @@ async def timeline_page(request: Request, principal: Viewer, engine_id: int) -> 
         tab="timeline",
         pair=pair,
         p=view,
-        span=span if span in SPANS else "24h",
+        span=span,
         spans=list(SPANS),
         bars=bars(found.reigns, since, end),
         faults=faults,
@@ -128,6 +130,16 @@ async def timeline_page(request: Request, principal: Viewer, engine_id: int) -> 
         since=since,
         until=end,
     )
+
+
+def fitting_span(events: list[Event], until: datetime) -> str:
+    """The shortest span that shows the whole past of a young pair; else a day."""
+    oldest = min((event.at for event in events), default="")
+    for name, seconds in sorted(SPANS.items(), key=lambda item: item[1]):
+        since = (until - timedelta(seconds=seconds)).isoformat(timespec="milliseconds")
+        if seconds <= SPANS["24h"] and since <= oldest:
+            return name
+    return "24h"
 
 
 @router.get("/pairs/{engine_id:int}/actions")
