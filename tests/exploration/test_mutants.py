@@ -30,7 +30,7 @@ FOUND_BY = {
     "release_not_final": ("switchover", "unreachable"),
     "release_before_stop": ("release told early", "I7"),
     "unproven_gate": ("rejoin", "I2"),
-    "gate_without_barrier": ("rejoin", "I2"),
+    "gate_without_barrier": ("barrier unmet", "I2"),
     "rewind_in_any_mode": ("going alone", "I6"),
     "longer_copy_is_rewound": ("longer standby", "I8"),
     "any_memory_acts": ("reborn", "I3"),

@@ -222,6 +222,15 @@ def release_told_early() -> Steps:
     return world
 
 
+def barrier_unmet() -> Steps:
+    """ALONE(a), b in step until replication breaks, which a has not noticed when the gate is
+    proven: what a client wrote since, b does not have (§5.3)."""
+    world = at.run(at.alone(), lambda w: w.machines["a"].data.is_sending)
+    cut(world, "a>b", "b>a", kinds=("wal",))
+    write_at_a(world)
+    return world
+
+
 def gate_without_lease() -> Steps:
     """ALONE(a), the gate can be passed, but nobody hears a's renewals: it must not go SYNC (§2)."""
     world = at.alone()
@@ -314,9 +323,9 @@ ATTACKS: dict[str, Attack] = {
     one.name: one
     for one in (
         Attack("stale alone", stale_alone),
-        Attack("gate forgotten", gate_forgotten, states=1500),
+        Attack("gate forgotten", gate_forgotten, states=600),
         Attack("heartbeats lost", heartbeats_lost, follows, ticks=40, states=0),
-        Attack("witness forgot", witness_forgot, states=1500),
+        Attack("witness forgot", witness_forgot, states=600),
         Attack("owner frozen", owner_frozen, states=0),
         Attack("frozen before arming", frozen_before_arming),
         Attack("thawed after takeover", thawed_after_takeover),
@@ -325,10 +334,11 @@ ATTACKS: dict[str, Attack] = {
         Attack("alone in doubt", alone_in_doubt, states=0),
         Attack("thawing in takeover", thawing_in_takeover),
         Attack("alone for long", alone_for_long, a_serves, ticks=40, states=0),
-        Attack("release forgotten", release_forgotten, states=1500),
+        Attack("release forgotten", release_forgotten, states=600),
         Attack("release told early", release_told_early, ticks=4),
         Attack("switchover", switchover_done, states=0),
         Attack("rejoin", rejoin, act=write_at_a, states=1500, budget=Budget(ticks=6, cuts=1)),
+        Attack("barrier unmet", barrier_unmet, ticks=6, states=0),
         Attack("gate without lease", gate_without_lease, a_serves, states=0),
         Attack("going alone", at.alone_limbo, states=600, budget=Budget(ticks=6)),
         Attack("takeover in limbo", at.takeover_limbo, states=600, budget=Budget(ticks=6)),

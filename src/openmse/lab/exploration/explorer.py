@@ -115,7 +115,13 @@ def comes_back(world: Steps) -> bool:
     twin = world.fork()
     twin.instant = []
     heal_all(twin)
-    return fair(twin, lambda w: is_healthy_sync(w.picture()), BACK_TICKS) and not twin.faults()
+    for _ in range(BACK_TICKS):
+        if fair(twin, lambda w: is_healthy_sync(w.picture()), 1):
+            return not twin.faults()
+        for m in twin.nodes():
+            twin.power_on(m)  # a fencing agent may have switched it off since
+        twin.settle()
+    return False
 
 
 def base(
