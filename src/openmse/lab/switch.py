@@ -173,11 +173,11 @@ def render(
         lines.append(_fill(table, list(dict.fromkeys(pairs))))
     lines.append("flush chain bridge lab loss")
     for name, fault in slow.items():
-        ports = ", ".join(f'"{port}"' for port in _ports(name))
+        named = ", ".join(f'"{port}"' for port in _ports(name))
         share = round(fault.loss_percent * 100)
         for direction in ("iifname", "oifname") if share else ():
             lines.append(
-                f"add rule bridge lab loss {direction} {{ {ports} }} "
+                f"add rule bridge lab loss {direction} {{ {named} }} "
                 f"numgen random mod 10000 < {share} drop"
             )
     return "\n".join(lines)

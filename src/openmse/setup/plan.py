@@ -171,6 +171,11 @@ def review(source: Source) -> list[str]:
                 f"The health monitor interface {view.health_interface} has no IP address. "
                 "Configure its interface parameters."
             )
+        elif view.direct_interface != NONE and not view.address(view.direct_interface)[0]:
+            faults.append(
+                f"The direct connect interface {view.direct_interface} has no IP address. "
+                "Configure its interface parameters."
+            )
         else:
             text = product.product_text(view, source.world.text(source.config))
             faults += product.faults_in(text, Path(source.config))
@@ -319,8 +324,8 @@ def _notes(source: Source) -> Iterator[str]:
         )
     if view.get("ha.direct_interface") not in ("", NONE):
         yield (
-            f"The address of {view.get('ha.direct_interface')} is set, but this version does not "
-            "use a direct connection: heartbeats and data go over the health monitor interface."
+            f"The direct connection on {view.get('ha.direct_interface')} is used once the other "
+            "server has its end set too, with another address of the same network."
         )
     if view.machine.group_node and view.get("wait.seconds"):
         yield (

@@ -301,7 +301,9 @@ class GroupRuntime:
         is_up = bool(self.links.paths.sides[Path.DIRECT].is_up)
         if is_up is not self._was_direct_up:
             lost = Note("direct_lost", "warning", "The direct connection does not carry any more.")
-            found = Note("direct_back", "info", "The direct connection carries heartbeats and data.")
+            found = Note(
+                "direct_back", "info", "The direct connection carries heartbeats and data."
+            )
             self.note(found if is_up else lost)
         self._was_direct_up = is_up
 

@@ -14,8 +14,8 @@ from openmse.errors import CommandRefused, MseError, PairingError, StateError
 from openmse.ha.effects import Note
 from openmse.node.config import NodeConfig, Role
 from openmse.node.config_check import read_interface
-from openmse.node.drivers.postgres.sidecar import fsync_directory
 from openmse.node.direct import misfit
+from openmse.node.drivers.postgres.sidecar import fsync_directory
 from openmse.node.group import GroupInfo
 from openmse.node.identity import (
     issue_database,

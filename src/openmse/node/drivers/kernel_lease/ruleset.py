@@ -116,9 +116,7 @@ def _chain(name: str, rules: list[str], hook: str = "") -> str:
     return f" chain {name} {{\n{head}" + "".join(f"  {rule}\n" for rule in rules) + " }\n"
 
 
-def _inet_body(
-    virtual: list[Ip], peers: list[Ip], ports: tuple[int, ...], direct: str
-) -> str:
+def _inet_body(virtual: list[Ip], peers: list[Ip], ports: tuple[int, ...], direct: str) -> str:
     clients = [
         "jump gate",
         "meta nfproto @admit accept",

@@ -105,6 +105,11 @@ class TlsMesh:
         """Where it listens; the port is the real one once open."""
         return self._bind if self._listener is None else self._listener.address
 
+    @property
+    def direct_address(self) -> Address | None:
+        """Where it listens on the direct connection, once open."""
+        return None if self._direct_listener is None else self._direct_listener.address
+
     async def open(self) -> None:
         """Begin to listen; raises NetworkError."""
         assert self._listener is None
@@ -204,6 +209,10 @@ class TlsMesh:
     def is_up(self, group: str, party: str) -> bool:
         """Whether there is a link to this party."""
         return bool(self._links(group, party))
+
+    def paths(self, group: str, party: str) -> set[Path]:
+        """The ways on which there are links to this party."""
+        return {link.path for link in self._links(group, party)}
 
     def version(self, group: str, party: str) -> int | None:
         """The wire version to speak with the party; None without a link."""

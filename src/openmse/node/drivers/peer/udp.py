@@ -116,11 +116,26 @@ class DatagramTransport:
 
     def close(self) -> None:
         """Stop listening; harmless when closed already."""
-        for sock in (self._sock, self._direct):
-            if sock is not None:
-                asyncio.get_running_loop().remove_reader(sock.fileno())
-                sock.close()
-        self._sock = self._direct = None
+        self.close_direct()
+        if self._sock is not None:
+            asyncio.get_running_loop().remove_reader(self._sock.fileno())
+            self._sock.close()
+            self._sock = None
+
+    @property
+    def direct_address(self) -> Address | None:
+        """Where it listens on the direct connection, once open."""
+        if self._direct is None:
+            return None
+        host, port = self._direct.getsockname()[:2]
+        return host, port
+
+    def close_direct(self) -> None:
+        """Stop listening on the direct connection; harmless when closed already."""
+        if self._direct is not None:
+            asyncio.get_running_loop().remove_reader(self._direct.fileno())
+            self._direct.close()
+            self._direct = None
 
     def set_group(
         self, group: str, me: str, parties: Mapping[str, tuple[bytes, Address | None]]

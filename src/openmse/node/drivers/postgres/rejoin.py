@@ -222,9 +222,7 @@ class Rejoin:
 
         Right after a promotion it shows the old one, and pg_rewind would find nothing to do.
         """
-        connection = await Connection.open(
-            self._source("rejoin"), deadline_s=SOURCE_DEADLINE_S
-        )
+        connection = await Connection.open(self._source("rejoin"), deadline_s=SOURCE_DEADLINE_S)
         try:
             await connection.query("checkpoint", deadline_s=SOURCE_DEADLINE_S)
             (row,) = await connection.query(
