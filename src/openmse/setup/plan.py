@@ -165,15 +165,16 @@ def review(source: Source) -> list[str]:
             "write. Skip the interfaces and set them with nmcli, or change to systemd-networkd."
         )
     faults += [*_twice(view), *recovery.faults(view)]
+    direct = view.get("ha.direct_interface")
     if product.is_wanted(view):
         if not view.address(view.health_interface)[0]:
             faults.append(
                 f"The health monitor interface {view.health_interface} has no IP address. "
                 "Configure its interface parameters."
             )
-        elif view.direct_interface != NONE and not view.address(view.direct_interface)[0]:
+        elif direct not in ("", NONE) and not view.address(direct)[0]:
             faults.append(
-                f"The direct connect interface {view.direct_interface} has no IP address. "
+                f"The direct connect interface {direct} has no IP address. "
                 "Configure its interface parameters."
             )
         else:

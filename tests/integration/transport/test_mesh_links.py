@@ -17,7 +17,7 @@ import pytest
 from openmse.errors import NetworkError, PeerError, StateError
 from openmse.node.drivers.peer.link import UNSENT_LIMIT_BYTES, Greeting
 from openmse.node.drivers.peer.mesh import MeshGroup, TlsMesh
-from openmse.node.drivers.peer.paths import Path
+from openmse.node.drivers.peer.paths import Path as Way
 from openmse.node.drivers.peer.tls import TlsFiles, client_context, server_name
 from openmse.pki.names import Role
 from openmse.sockets import Address
@@ -280,7 +280,7 @@ CHILD = """
 import asyncio, sys
 from pathlib import Path
 from openmse.node.drivers.peer.mesh import MeshGroup, TlsMesh
-from openmse.node.drivers.peer.paths import Path
+from openmse.node.drivers.peer.paths import Path as Way
 from openmse.node.drivers.peer.tls import TlsFiles
 from openmse.pki.names import Role
 
@@ -452,10 +452,10 @@ async def test_a_second_path_is_a_second_link_and_the_last_one_counts(
         group = group_of(site, site.files(name), **{peer: (Role.NODE, other.mesh.address)})
         direct = {peer: other.mesh.direct_address}
         me.mesh.set_group(replace(group, direct=direct))
-    ways = {Path.NETWORK, Path.DIRECT}
+    ways = {Way.NETWORK, Way.DIRECT}
     await until(lambda: one.mesh.paths("floor1", "mse2") == ways)
     await until(lambda: two.mesh.paths("floor1", "mse1") == ways)
-    for path in (Path.DIRECT, Path.NETWORK):
+    for path in (Way.DIRECT, Way.NETWORK):
         one.mesh.preferred = path
         assert one.mesh.send("floor1", "mse2", b"by %d" % path)
     await until(lambda: len(two.messages) == 2)
@@ -465,7 +465,7 @@ async def test_a_second_path_is_a_second_link_and_the_last_one_counts(
         other = two if me is one else one
         group = group_of(site, site.files(name), **{peer: (Role.NODE, other.mesh.address)})
         me.mesh.set_group(group)
-    await until(lambda: one.mesh.paths("floor1", "mse2") == {Path.NETWORK})
+    await until(lambda: one.mesh.paths("floor1", "mse2") == {Way.NETWORK})
     assert [up for _, _, up, _ in one.links] == [True]
     await two.mesh.close()
     await until(lambda: not one.mesh.is_up("floor1", "mse2"))
