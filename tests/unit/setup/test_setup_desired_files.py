@@ -321,8 +321,8 @@ def test_the_direct_connection_is_both_keys_or_neither() -> None:
 
 def test_a_direct_interface_without_an_address_or_in_the_same_network_is_told() -> None:
     answers = {**ANSWERS, "ha.direct_interface": "eth1"}
-    source = Source(view=View(MACHINE, answers), world=World(), config=str(FILE))
+    source = Source(view=View(MACHINE, answers), world=World(files={}), config=str(FILE))
     assert "The direct connect interface eth1 has no IP address." in " ".join(review(source))
     same = {**ANSWERS, **CABLE, "eth1.address": "10.10.10.99", "eth1.netmask": "255.255.255.0"}
-    source = Source(view=View(MACHINE, same), world=World(), config=str(FILE))
+    source = Source(view=View(MACHINE, same), world=World(files={}), config=str(FILE))
     assert "overlaps the network 10.10.10.0/24" in " ".join(review(source))
