@@ -237,9 +237,9 @@ async def test_two_paths_deliver_once_and_survive_the_loss_of_one(
     assert replayed <= 1  # the copy of the very first, which met no session
     assert watches[1].preferred() is Path.DIRECT
     two.transport.close_direct()
-    for number in range(3):
+    for number in range(4):
         one.transport.send("floor1", "mse2", b"again %d" % number)
         await asyncio.sleep(0.1)
-    await until(lambda: len(two.messages) == 8)
+    await until(lambda: len(two.messages) == 9)
     assert watches[1].preferred() is Path.NETWORK
     assert two.transport.rejected["replayed"] == replayed

@@ -38,7 +38,7 @@ def test_two_missing_copies_are_a_lost_path_and_one_is_none() -> None:
     beats.come(1, NETWORK)
     beats.come(1, NETWORK, DIRECT)
     assert beats.watch.preferred() is DIRECT
-    beats.come(2, NETWORK)
+    beats.come(3, NETWORK)
     assert beats.watch.preferred() is NETWORK
     assert not beats.watch.is_silent(NETWORK, beats.at)
 
@@ -47,7 +47,7 @@ def test_a_burst_that_comes_on_one_path_first_is_no_lost_path() -> None:
     beats = Beats()
     beats.come(1, DIRECT, NETWORK)
     burst = [b"a", b"b", b"c", b"d"]
-    for data in burst:
+    for data in burst:  # in one turn of the loop
         beats.watch.delivered(data, NETWORK, beats.at)
     assert all(beats.watch.is_copy(data, DIRECT, beats.at) for data in burst)
     assert beats.watch.preferred() is DIRECT
@@ -75,12 +75,12 @@ def test_a_lost_path_returns_after_a_while_and_a_flapping_one_later() -> None:
     beats = Beats()
     steady = RETURN_NS // BEAT_NS + 2
     beats.come(1, NETWORK, DIRECT)
-    beats.come(2, NETWORK)
-    beats.come(steady - 4, NETWORK, DIRECT)
+    beats.come(3, NETWORK)
+    beats.come(steady - 5, NETWORK, DIRECT)
     assert beats.watch.preferred() is NETWORK
-    beats.come(4, NETWORK, DIRECT)
+    beats.come(5, NETWORK, DIRECT)
     assert beats.watch.preferred() is DIRECT
-    beats.come(2, NETWORK)
+    beats.come(3, NETWORK)
     beats.come(steady, NETWORK, DIRECT)
     assert beats.watch.preferred() is NETWORK
     beats.come(steady, NETWORK, DIRECT)
@@ -90,9 +90,9 @@ def test_a_lost_path_returns_after_a_while_and_a_flapping_one_later() -> None:
 def test_the_direct_path_alone_is_used_although_it_has_just_returned() -> None:
     beats = Beats()
     beats.come(1, NETWORK, DIRECT)
-    beats.come(2, NETWORK)
+    beats.come(3, NETWORK)
     assert beats.watch.preferred() is NETWORK
-    beats.come(2, DIRECT)
+    beats.come(3, DIRECT)
     assert beats.watch.preferred() is DIRECT
     assert beats.watch.is_silent(NETWORK, beats.at)
     beats.come(1, NETWORK, DIRECT)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 MISSED_MAX = 2
-"""Datagrams in a row whose copy did not come: one may be lost, and every beat has a copy."""
+"""Datagrams in a row whose copy did not come, before the newest, whose copy may be on its way: one
+may be lost on a good cable."""
 MISSED_NS = 150_000_000
 """The first of them must be as old as this: a burst comes on one path before the other."""
 RETURN_NS = 5_000_000_000
@@ -76,7 +77,7 @@ class PathWatch:
     def is_silent(self, path: Path, at: int) -> bool:
         """Whether the other path carries at this moment and this one does not."""
         side = self.sides[path]
-        return side.missed >= MISSED_MAX and at - side.missed_since >= MISSED_NS
+        return side.missed > MISSED_MAX and at - side.missed_since >= MISSED_NS
 
     def is_copy(self, data: bytes, path: Path, at: int) -> bool:
         """Whether these are the bytes of a datagram that the other path has delivered already."""
