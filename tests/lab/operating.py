@@ -231,7 +231,11 @@ class Site:
 
 @contextmanager
 def site(
-    topology: Topology = Topology.PAIR, *, failover_wait_s: float = 2.0, is_bare: bool = False
+    topology: Topology = Topology.PAIR,
+    *,
+    failover_wait_s: float = 2.0,
+    is_bare: bool = False,
+    is_direct: bool = False,
 ) -> Iterator[Site]:
     """A laboratory of its own, always removed."""
     try:
@@ -239,7 +243,9 @@ def site(
     except MseError as error:
         pytest.skip(str(error))
     name = f"tp{secrets.token_hex(4)}"
-    wanted = Wanted(topology=topology, failover_wait_s=failover_wait_s, is_bare=is_bare)
+    wanted = Wanted(
+        topology=topology, failover_wait_s=failover_wait_s, is_bare=is_bare, is_direct=is_direct
+    )
     try:
         laboratory = Laboratory.up(name, wanted)
         yield Site(laboratory)

@@ -139,6 +139,15 @@ def _devices(facts: LocalFacts, config: NodeConfig) -> Iterator[Finding]:
             f"The fencing agent {config.fencing.agent} is missing or not executable.",
             "Install it, and test it by hand against the other node.",
         )
+    direct = config.node.direct_interface
+    if facts.interfaces and direct and direct not in facts.interfaces:
+        yield Finding(
+            Severity.WARNING,
+            "no_direct_interface",
+            f"There is no network interface '{direct}' on this machine "
+            f"({', '.join(facts.interfaces)}), so the direct connection cannot carry.",
+            "Correct node.direct_interface in the configuration file, or remove both direct keys.",
+        )
     if facts.interfaces and config.node.interface not in facts.interfaces:
         yield Finding(
             Severity.ERROR,

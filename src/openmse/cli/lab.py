@@ -54,13 +54,17 @@ for _command in (campaign, bench, demo):
     show_default=True,
 )
 @click.option("--failover-wait", type=float, default=5.0, show_default=True, metavar="SECONDS")
+@click.option("--direct", is_flag=True, help="The nodes have a cable of their own, eth1 to eth1.")
 @click.option("--bare", is_flag=True, help="Machines only: no daemons, nothing paired.")
 @click.option("--keep", is_flag=True, help="Leave everything in place if it fails, to look at it.")
-def up(name: str, topology: str, failover_wait: float, bare: bool, keep: bool) -> None:
+def up(
+    name: str, topology: str, failover_wait: float, *, direct: bool, bare: bool, keep: bool
+) -> None:
     """Build the machines, pair the nodes, return when the pair is in SYNC."""
     wanted = Wanted(
         topology=Topology(topology),
         failover_wait_s=failover_wait,
+        is_direct=direct,
         is_bare=bare,
         is_kept_on_failure=keep,
     )

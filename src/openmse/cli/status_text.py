@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from openmse.node.control.snapshot import DatabaseView, PartyView, Snapshot
+from openmse.node.control.snapshot import DatabaseView, PartyView, PathView, Snapshot
 
 
 def lines(s: Snapshot) -> list[str]:
@@ -34,6 +34,8 @@ def _facts(s: Snapshot) -> Iterator[tuple[str, str]]:
         if s.role == "primary":
             yield "lease", _lease(s)
     yield "peer", _party(s.peer)
+    for path in s.paths:
+        yield path.name, _path(path)
     yield "witness", _party(s.witness) or (f"{s.witness_kind}" if r is not None else "")
     yield "database", _database(s.database)
     yield "address", _address(s)
@@ -73,6 +75,13 @@ def _party(p: PartyView | None) -> str:
     if p.note:
         parts.append(p.note)
     return ", ".join(parts)
+
+
+def _path(p: PathView) -> str:
+    heard = "never heard" if p.heard_ms_ago < 0 else f"heard {p.heard_ms_ago:.0f} ms ago"
+    used = ", used for data" if p.is_used else ""
+    state = "up" if p.is_up else "DOWN"
+    return f"{p.interface} {p.own_address} to {p.peer_address}: {state}, {heard}{used}"
 
 
 def _database(d: DatabaseView) -> str:

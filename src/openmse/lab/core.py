@@ -25,6 +25,7 @@ from openmse.lab.topology import (
     SWITCH,
     VIRTUAL_IP,
     VIRTUAL_IP6,
+    Kind,
     Machine,
     Places,
     machines_of,
@@ -201,7 +202,15 @@ class Core:
 
     def _apply(self, wanted: State) -> int:
         """Make the switch lose what ``wanted`` says; return the instant (ns)."""
-        return self._run_nft(switch.render(wanted.dark, wanted.blocks, wanted.slow))
+        return self._run_nft(
+            switch.render(wanted.dark, wanted.blocks, wanted.slow, has_direct=wanted.is_direct)
+        )
+
+    def _plug(self, loaded: State, machine: Machine) -> None:
+        """Lay the cables of a machine whose network namespace is new."""
+        switch.plug(self.places, machine)
+        if loaded.is_direct and machine.kind is Kind.NODE:
+            switch.plug_direct(self.places, machine)
 
     def _run_nft(self, batch: str) -> int:
         if self._nft is None:

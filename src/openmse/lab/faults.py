@@ -66,7 +66,7 @@ class Faults(Core):
         with self._changing() as state:
             self._settle_dead(state, machine)
             switch.replace_namespace(self.places, machine)
-            switch.plug(self.places, spec)
+            self._plug(state, spec)
             state.dark = [name for name in state.dark if name != machine]
             if machine in state.slow and state.slow[machine].delay_ms:
                 self._start_wire(state, machine)
@@ -96,12 +96,17 @@ class Faults(Core):
     # ------------------------------------------------------------------ cables
 
     def cut(self, machine: str, other: str = "", only: str = "") -> int:
-        """Lose everything (or ``only`` "heartbeats" or "replication") between two machines.
+        """Lose everything (or ``only`` one of ``switch.ONLY``) between two machines.
 
         Without ``other``: between ``machine`` and all others. Both directions.
         """
         if only and only not in switch.ONLY:
             raise UsageError(f"'{only}' cannot be cut by itself; {' and '.join(switch.ONLY)} can.")
+        if only == "direct" and not self.state().is_direct:
+            raise UsageError(
+                f"The laboratory '{self.name}' has no direct connection that could be cut.",
+                f"Build one that has: mse lab up --direct --name {self.name}",
+            )
         return self._block([*self._pairs(machine, other)], only, is_both=True)
 
     def one_way(self, machine: str, other: str) -> int:

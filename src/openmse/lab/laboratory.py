@@ -21,10 +21,14 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What to build. ``is_bare``: machines without the product's programs, nothing paired."""
+    """What to build. ``is_bare``: machines without the product's programs, nothing paired.
+
+    ``is_direct``: the two nodes have a cable of their own, eth1 to eth1.
+    """
 
     topology: Topology = Topology.PAIR
     failover_wait_s: float = 5.0
+    is_direct: bool = False
     is_bare: bool = False
     is_kept_on_failure: bool = False
 
@@ -78,6 +82,7 @@ class Laboratory(Faults):
             topology=wanted.topology,
             is_bare=wanted.is_bare,
             failover_wait_s=wanted.failover_wait_s,
+            is_direct=wanted.is_direct,
         )
         state.save(places, loaded)
         laboratory = cls(places, loaded)
@@ -102,7 +107,7 @@ class Laboratory(Faults):
         except subprocess.CalledProcessError as error:
             raise DriverError(f"The disk of {name} could not be made: {error.stderr}") from error
         switch.replace_namespace(self.places, name)
-        switch.plug(self.places, machine)
+        self._plug(loaded, machine)
         files = () if loaded.is_bare else provision.files_of(self, loaded, machine)
         self._boot(loaded, machine, files)
 

@@ -18,6 +18,7 @@ from openmse.lab.state import State
 from openmse.lab.topology import (
     PREFIX,
     PREFIX6,
+    PREFIX_DIRECT,
     VIRTUAL_IP,
     VIRTUAL_IP6,
     Kind,
@@ -49,7 +50,9 @@ def files_of(laboratory: "Laboratory", loaded: State, machine: Machine) -> tuple
     """The files that a machine finds at its first boot."""
     match machine.kind:
         case Kind.NODE:
-            config = node_config(machine, loaded.topology, loaded.failover_wait_s)
+            config = node_config(
+                machine, loaded.topology, loaded.failover_wait_s, is_direct=loaded.is_direct
+            )
             return (InitialFile(path=CONFIG_PATH, content=config),)
         case Kind.WITNESS:
             config = f'[witness]\nname = "{WITNESS}"\naddress = "{machine.address}"\n'
@@ -58,8 +61,12 @@ def files_of(laboratory: "Laboratory", loaded: State, machine: Machine) -> tuple
             return ()
 
 
-def node_config(machine: Machine, topology: Topology, failover_wait_s: float) -> str:
+def node_config(
+    machine: Machine, topology: Topology, failover_wait_s: float, *, is_direct: bool = False
+) -> str:
     """The configuration file of a node."""
+    direct = f'direct_interface = "eth1"\ndirect_address = "{machine.direct_address}/'
+    direct = f'{direct}{PREFIX_DIRECT}"\n' if is_direct else ""
     role = "primary" if machine.name == PRIMARY else "secondary"
     section = 'kind = "none"\n'
     if topology is Topology.PAIR:
@@ -73,6 +80,7 @@ def node_config(machine: Machine, topology: Topology, failover_wait_s: float) ->
         f'address = "{machine.address}/{PREFIX}"\n'
         f'address6 = "{machine.address6}/{PREFIX6}"\n'
         'interface = "eth0"\n'
+        f"{direct}"
         "\n[group]\n"
         f'virtual_ips = ["{VIRTUAL_IP}/{PREFIX}", "{VIRTUAL_IP6}/{PREFIX6}"]\n'
         f"failover_wait_s = {failover_wait_s}\n"

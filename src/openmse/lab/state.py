@@ -35,7 +35,7 @@ class Block(msgspec.Struct, frozen=True, array_like=True, order=True):
     source: str
     target: str
     only: str = ""
-    """'' for all, or 'heartbeats' or 'replication'."""
+    """'' for all, or one of ``switch.ONLY``."""
 
 
 class Slow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,6 +62,8 @@ class State(msgspec.Struct, forbid_unknown_fields=True):
     topology: Topology
     is_bare: bool = False
     failover_wait_s: float = 5.0
+    is_direct: bool = False
+    """The nodes have a cable of their own."""
     is_ready: bool = False
     """Whether ``up`` came to its end."""
     inits: dict[str, Pid] = {}

@@ -6,17 +6,19 @@ that is cut behind a switch gives a machine no carrier event either, and that is
 """
 
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Final
 
 from openmse.errors import NetworkError
 from openmse.lab import programs
 from openmse.lab.state import Block, Slow
-from openmse.lab.topology import PREFIX, PREFIX6, SWITCH, Machine, Places
+from openmse.lab.topology import PREFIX, PREFIX6, PREFIX_DIRECT, SWITCH, Machine, Places
 
 BRIDGE: Final = "br0"
-ONLY: Final = ("heartbeats", "replication")
+CABLE: Final = "br1"
+ONLY: Final = ("heartbeats", "replication", "direct", "network")
+"""What can be lost by itself: the direct connection's cable, or everything but that."""
 
 _HEARTBEATS: Final = ", ".join(map(str, programs.HEARTBEAT_PORTS))
 _RULES: Final = f"""
@@ -106,38 +108,76 @@ def plug(places: Places, machine: Machine) -> None:
     )
 
 
+def plug_direct(places: Places, machine: Machine) -> None:
+    """Lay a node's half of the direct connection: eth1, and its end in the cable's own bridge.
+
+    A bridge, so that the switch's rules can cut it; a cut cable gives no carrier event here
+    either. The first half makes the bridge.
+    """
+    namespace, switch = places.namespace(machine.name), places.namespace(SWITCH)
+    with suppress(NetworkError):  # the other half has made it
+        run_ip("-n", switch, "link", "add", CABLE, "type", "bridge", "mcast_snooping", "0")
+    run_ip(
+        "-n",
+        switch,
+        batch=(
+            f"link set {CABLE} addrgenmode none\n"
+            f"link set {CABLE} up\n"
+            f"link add {machine.cable} type veth peer name eth1 netns {namespace}\n"
+            f"link set {machine.cable} addrgenmode none\n"
+            f"link set {machine.cable} master {CABLE}\n"
+            f"link set {machine.cable} up\n"
+        ),
+    )
+    run_ip(
+        "-n",
+        namespace,
+        batch=(
+            f"address add {machine.direct_address}/{PREFIX_DIRECT} brd + dev eth1\n"
+            "link set eth1 up\n"
+        ),
+    )
+
+
 def reattach(places: Places, machine: str) -> None:
     """Put a machine's port back on the bridge, where a slow wire had taken its place."""
     run_ip("-n", places.namespace(SWITCH), "link", "set", machine, "master", BRIDGE)
 
 
-def render(dark: Iterable[str], blocks: Iterable[Block], slow: Mapping[str, Slow]) -> str:
+def render(
+    dark: Iterable[str],
+    blocks: Iterable[Block],
+    slow: Mapping[str, Slow],
+    *,
+    has_direct: bool = False,
+) -> str:
     """The batch that makes the switch lose exactly what is named; one transaction.
 
     ``dark``: machines without power, or whose cable is being cut with their power.
+    ``has_direct``: the nodes have a cable of their own, which a cut of everything cuts too.
     """
     chosen = list(blocks)
-    lines = [_fill("dark", [f'"{port}"' for name in dark for port in _ports(name)])]
-    for table, only in (
-        ("blocked", ""),
-        ("no_heartbeats", "heartbeats"),
-        ("no_replication", "replication"),
+    ports = [port for name in dark for port in (*_ports(name), *_cables(name, has_direct))]
+    lines = [_fill("dark", [f'"{port}"' for port in ports])]
+    for table, kinds in (
+        ("blocked", ("", "direct", "network")),
+        ("no_heartbeats", ("heartbeats",)),
+        ("no_replication", ("replication",)),
     ):
         pairs = [
             f'"{source}" . "{target}"'
             for block in chosen
-            if block.only == only
-            for source in _ports(block.source)
-            for target in _ports(block.target)
+            if block.only in kinds
+            for source, target in _pairs_of(block, has_direct)
         ]
-        lines.append(_fill(table, pairs))
+        lines.append(_fill(table, list(dict.fromkeys(pairs))))
     lines.append("flush chain bridge lab loss")
     for name, fault in slow.items():
-        ports = ", ".join(f'"{port}"' for port in _ports(name))
+        named = ", ".join(f'"{port}"' for port in _ports(name))
         share = round(fault.loss_percent * 100)
         for direction in ("iifname", "oifname") if share else ():
             lines.append(
-                f"add rule bridge lab loss {direction} {{ {ports} }} "
+                f"add rule bridge lab loss {direction} {{ {named} }} "
                 f"numgen random mod 10000 < {share} drop"
             )
     return "\n".join(lines)
@@ -146,6 +186,20 @@ def render(dark: Iterable[str], blocks: Iterable[Block], slow: Mapping[str, Slow
 def _ports(name: str) -> tuple[str, str]:
     """The switch's names for a machine's port: plain, and behind a slow wire."""
     return (name, f"w-{name}")
+
+
+def _cables(name: str, has_direct: bool) -> tuple[str, ...]:
+    return (f"d-{name}",) if has_direct else ()
+
+
+def _pairs_of(block: Block, has_direct: bool) -> Iterator[tuple[str, str]]:
+    """The ports between which a block loses frames."""
+    if block.only != "direct":
+        for source in _ports(block.source):
+            for target in _ports(block.target):
+                yield source, target
+    if has_direct and block.only != "network":
+        yield f"d-{block.source}", f"d-{block.target}"
 
 
 def _fill(table: str, elements: list[str]) -> str:
@@ -165,6 +219,8 @@ def replace_namespace(places: Places, machine: str) -> None:
     with suppress(NetworkError):  # there is none before the first boot
         # Explicitly, as the kernel takes a dead namespace's devices away some time later.
         run_ip("-n", places.namespace(SWITCH), "link", "delete", machine)
+    with suppress(NetworkError):  # only a node of a laboratory with a direct connection has one
+        run_ip("-n", places.namespace(SWITCH), "link", "delete", f"d-{machine}")
     if places.netns(machine).exists():
         run_ip("netns", "delete", name)
     run_ip("netns", "add", name)

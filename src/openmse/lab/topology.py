@@ -18,6 +18,7 @@ VIRTUAL_IP: Final = "10.10.10.10"
 VIRTUAL_IP6: Final = "fd00:10:10:10::10"
 PREFIX: Final = 24
 PREFIX6: Final = 64
+PREFIX_DIRECT: Final = 24
 SWITCH: Final = "switch"
 
 RUN_ROOT: Final = Path("/run/openmse-lab")
@@ -63,6 +64,16 @@ class Machine:
         return "02:00:" + ":".join(
             f"{byte:02x}" for byte in ipaddress.ip_address(self.address).packed
         )
+
+    @property
+    def direct_address(self) -> str:
+        """A node's end of the direct connection."""
+        return f"192.168.77.{self.address.rsplit('.', 1)[1]}"
+
+    @property
+    def cable(self) -> str:
+        """The name of its end of the direct connection's cable, outside the machine."""
+        return f"d-{self.name}"
 
     @property
     def wire(self) -> str:

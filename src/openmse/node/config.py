@@ -61,6 +61,10 @@ class NodeSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """Its own IPv6 address with its prefix; '' where IPv6 is not used."""
     interface: str = "eth0"
     """The network interface that holds the address and will hold the virtual IP."""
+    direct_interface: str = ""
+    """The end of a cable of their own between the two nodes, such as eth1; '' for none."""
+    direct_address: str = ""
+    """This machine's IPv4 address on that cable, with its prefix; the other node has another."""
 
     @property
     def host(self) -> str:
@@ -71,6 +75,11 @@ class NodeSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     def host6(self) -> str:
         """The IPv6 address without its prefix, or ''."""
         return self.address6.partition("/")[0]
+
+    @property
+    def direct_host(self) -> str:
+        """The address on the direct connection without its prefix, or ''."""
+        return self.direct_address.partition("/")[0]
 
 
 class GroupSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

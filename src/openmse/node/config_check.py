@@ -61,11 +61,14 @@ def _names(config: NodeConfig) -> Iterator[Fault]:
             f"The witness has the name of this node, '{config.node.name}'.",
             "Give each party a name of its own.",
         )
-    interface = config.node.interface
-    if not 1 <= len(interface) <= 15 or "/" in interface or interface.split() != [interface]:
+    yield from _interface("node.interface", config.node.interface)
+
+
+def _interface(key: str, name: str) -> Iterator[Fault]:
+    if not 1 <= len(name) <= 15 or "/" in name or name.split() != [name]:
         yield Fault(
-            "node.interface",
-            f"'{interface}' cannot be the name of a network interface (1 to 15 characters).",
+            key,
+            f"'{name}' cannot be the name of a network interface (1 to 15 characters).",
             "'ip link' lists the interfaces of this machine.",
         )
 
@@ -170,6 +173,65 @@ def _virtual_against(key: str, virtual: Interface, own: Interface | None) -> Ite
             f"The virtual IP {virtual} has another prefix than this node's {own}.",
             f"Write it as {virtual.ip}/{own.network.prefixlen}.",
         )
+
+
+def _direct(config: NodeConfig) -> Iterator[Fault]:
+    """The cable between the two nodes: both keys or none, and a network of its own."""
+    node, key = config.node, "node.direct_address"
+    if not node.direct_interface and not node.direct_address:
+        return
+    if not node.direct_interface or not node.direct_address:
+        has, lacks = "direct_interface", "direct_address"
+        if not node.direct_interface:
+            has, lacks = lacks, has
+        yield Fault(
+            f"node.{lacks}",
+            f"{has} is set but {lacks} is not: a direct connection needs both.",
+            f"Add {lacks} (docs/configuration.md), or remove {has}.",
+        )
+        return
+    yield from _interface("node.direct_interface", node.direct_interface)
+    if node.direct_interface == node.interface:
+        yield Fault(
+            "node.direct_interface",
+            f"The direct connect interface {node.direct_interface} is the health monitor "
+            "interface, but the cable is to be a second path.",
+            "Name the interface at the end of the cable, or remove both direct keys.",
+        )
+    direct = read_interface(node.direct_address)
+    if direct is None or direct.version != 4:
+        yield Fault(
+            key,
+            f"'{node.direct_address}' is not an IPv4 address with its prefix.",
+            "Write it like 192.168.77.1/30; the other node has the other address.",
+        )
+        return
+    yield from _unusable(key, direct)
+    yield from _direct_against(config, direct)
+
+
+def _direct_against(config: NodeConfig, direct: Interface) -> Iterator[Fault]:
+    """The cable's network overlaps no other that this node is in."""
+    key = "node.direct_address"
+    if direct.network.prefixlen > 31:
+        yield Fault(
+            key,
+            f"{direct} leaves no address for the other end of the cable.",
+            "A prefix of /30 is enough for two nodes.",
+        )
+    others = [("health monitor address", text) for text in (config.node.address,)]
+    others += [("virtual IP", text) for text in config.group.virtual_ips]
+    for what, text in others:
+        other = read_interface(text)
+        if other is not None and direct.network.overlaps(other.network):
+            yield Fault(
+                key,
+                f"The direct connection's network {direct.network} overlaps the network "
+                f"{other.network} of the {what} {other.ip}, so packets would not know which way "
+                "to take.",
+                "Give the cable a network of its own, such as 192.168.77.0/30.",
+            )
+            return
 
 
 def _timings(config: NodeConfig) -> Iterator[Fault]:
@@ -353,6 +415,7 @@ _RULES: tuple[Callable[[NodeConfig], Iterator[Fault]], ...] = (
     _names,
     _addresses,
     _virtual_ips,
+    _direct,
     _timings,
     _ports,
     _witness,

@@ -7,7 +7,7 @@ or an address changes; a damaged file is said, never guessed at.
 from pathlib import Path
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from openmse import ports
 from openmse.errors import StateError
@@ -27,6 +27,14 @@ class NodeInfo(Struct, frozen=True, forbid_unknown_fields=True):
     database_port: int = ports.POSTGRESQL
     incarnation: str = ""
     """Of its memory when it was paired: makes it a voter the first time."""
+    direct_address: str | UnsetType = UNSET
+    """Its end of the cable between the nodes; left out of the file where there is none, so that
+    such a file is the same as before there were direct connections."""
+
+    @property
+    def direct(self) -> str:
+        """Its address on the direct connection, or ''."""
+        return "" if self.direct_address is UNSET else self.direct_address
 
 
 class WitnessInfo(Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,7 +7,7 @@ Cryptography is imported only where something is made (the daemon's start must s
 import os
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from openmse.errors import StateError
 from openmse.node.config import NodeConfig
@@ -93,12 +93,13 @@ def node_info(config: NodeConfig) -> NodeInfo:
         tls_port=config.ports.node_tls,
         udp_port=config.ports.node_udp,
         database_port=config.database.port,
+        direct_address=config.node.direct_host or UNSET,
     )
 
 
 def own_addresses(config: NodeConfig, virtual_ips: tuple[str, ...]) -> tuple[str, ...]:
     """Every address by which this node may be reached, for its certificate."""
-    own = (config.node.host, config.node.host6)
+    own = (config.node.host, config.node.host6, config.node.direct_host)
     return tuple(a for a in (*own, *(v.partition("/")[0] for v in virtual_ips)) if a)
 
 

@@ -26,6 +26,7 @@ from openmse.node.control.commands import JournalFlushed
 from openmse.node.control.handler import Handler
 from openmse.node.control.server import ControlServer
 from openmse.node.control.snapshot import Facts
+from openmse.node.direct import with_own_direct
 from openmse.node.drivers.guard_feed import HealthMonitorLock
 from openmse.node.drivers.store import Opened, open_voter
 from openmse.node.drivers.store.voter import emptied, reincarnated
@@ -213,6 +214,10 @@ class Daemon:
         if group is None and self.config.node.role is Role.PRIMARY:
             if self.config.group.virtual_ips:
                 group = create_group(self.config)
+                group_file.save(places.group, group)
+        elif group is not None:
+            known, group = group, with_own_direct(group, self.config)
+            if group != known:
                 group_file.save(places.group, group)
         return group
 

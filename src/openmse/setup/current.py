@@ -19,7 +19,6 @@ def machine_of(
     group: GroupInfo | None = None,
     register_name: str = "",
     has_pairing_password: bool = False,
-    direct_interface: str = NONE,
 ) -> Machine:
     """Everything the wizard shows as current; ``config`` is the path of the product's file.
 
@@ -45,7 +44,7 @@ def machine_of(
         zones=clocks.zones_in(world),
         is_ntp_enabled=is_ntp_enabled,
         ntp_servers=ntp_servers,
-        direct_interface=direct_interface,
+        direct_interface=str(product.get("node", {}).get("direct_interface", "")) or NONE,
         is_configured=is_configured,
         group_node=own,
         peers=recovery.peers(group, own),

@@ -208,8 +208,8 @@ def _ethernet(name: str, number: int) -> Item:
 
 
 def _is_switched_off(view: View, name: str, number: int) -> bool:
-    """(U)se default of any but the first interface, and of the health monitor's, is: disabled."""
-    is_needed = number == 0 or view.health_interface == name
+    """(U)se default of any but the first interface, and of one that is needed, is: disabled."""
+    is_needed = number == 0 or name in (view.health_interface, view.direct_interface)
     return view.get(name) == "default" and not is_needed
 
 

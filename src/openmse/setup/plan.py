@@ -165,10 +165,16 @@ def review(source: Source) -> list[str]:
             "write. Skip the interfaces and set them with nmcli, or change to systemd-networkd."
         )
     faults += [*_twice(view), *recovery.faults(view)]
+    direct = view.get("ha.direct_interface")
     if product.is_wanted(view):
         if not view.address(view.health_interface)[0]:
             faults.append(
                 f"The health monitor interface {view.health_interface} has no IP address. "
+                "Configure its interface parameters."
+            )
+        elif direct not in ("", NONE) and not view.address(direct)[0]:
+            faults.append(
+                f"The direct connect interface {direct} has no IP address. "
                 "Configure its interface parameters."
             )
         else:
@@ -319,8 +325,8 @@ def _notes(source: Source) -> Iterator[str]:
         )
     if view.get("ha.direct_interface") not in ("", NONE):
         yield (
-            f"The address of {view.get('ha.direct_interface')} is set, but this version does not "
-            "use a direct connection: heartbeats and data go over the health monitor interface."
+            f"The direct connection on {view.get('ha.direct_interface')} is used once the other "
+            "server has its end set too, with another address of the same network."
         )
     if view.machine.group_node and view.get("wait.seconds"):
         yield (

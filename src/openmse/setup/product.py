@@ -35,7 +35,11 @@ def is_wanted(view: View) -> bool:
     get = view.get
     if get("ha.role"):
         return True
-    touched = (get("hostname.name"), get(f"{view.health_interface}.address"))
+    touched = (
+        get("hostname.name"),
+        get(f"{view.health_interface}.address"),
+        get(f"{view.direct_interface}.address"),
+    )
     modern = (get("wait.seconds"), get("witness.kind"))
     return view.machine.is_configured and any((*touched, *modern))
 
@@ -89,6 +93,20 @@ def _node(document: Container, view: View) -> None:
     address6 = view.machine.founded.get("address6", "")
     if "/" in address6:
         _set(node, "address6", address6)
+    _direct(node, view)
+
+
+def _direct(node: Table, view: View) -> None:
+    """The end of the cable between the servers: both keys, or neither."""
+    if view.direct_interface == NONE:
+        for key in ("direct_interface", "direct_address"):
+            node.pop(key, None)
+        return
+    _set(node, "direct_interface", view.direct_interface)
+    address, netmask = view.address(view.direct_interface)
+    if address and netmask:
+        wanted = ipaddress.IPv4Interface(f"{address}/{netmask}").with_prefixlen
+        _set(node, "direct_address", wanted)
 
 
 def _group(document: Container, view: View) -> None:

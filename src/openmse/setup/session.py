@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from openmse.errors import ConfigError, DaemonDownError, MseError, PrivilegeError
+from openmse.errors import ConfigError, DaemonDownError, PrivilegeError
 from openmse.node import group as group_file
 from openmse.node.config import NodeConfig, PathsSection, Places
 from openmse.node.config_load import parse
@@ -28,7 +28,7 @@ from openmse.setup.inspect import inspect
 from openmse.setup.plan import Change, Plan, Source, Step, as_diff, plan_of, review, with_file
 from openmse.setup.system import ImageSystem, MachineSystem, System
 from openmse.setup.terminal import Terminal
-from openmse.setup.values import NONE, Machine, View
+from openmse.setup.values import Machine, View
 from openmse.setup.wizard import Phase, State, answer, begin, checked, script_for
 from openmse.setup.world import World, read_entry, read_world, rooted
 
@@ -253,7 +253,6 @@ class Session:
             group=self.group,
             register_name=recovery.name_in_register(world.text(self._group_paths[1])),
             has_pairing_password=self.places.pairing_password.exists(),
-            direct_interface=_saved_direct(self.options.root, self._saved_path),
         )
 
     @property
@@ -289,8 +288,7 @@ class Session:
             files.pop(change.path, None)
             if change.after is not None:
                 files[change.path] = change.after
-        direct = view.get("ha.direct_interface") or self.machine.direct_interface
-        machine = replace(self._machine(replace(self.world, files=files)), direct_interface=direct)
+        machine = self._machine(replace(self.world, files=files))
         before = read_entry(self.options.root, self._saved_path)
         text = answers_file.answers_text(machine) if machine.is_configured else before
         return Change(path=self._saved_path, before=before, after=text, mode=0o600)
@@ -341,15 +339,6 @@ def _with_group(world: World, root: Path, paths: tuple[str, ...]) -> World:
         if entry is not None:
             files[path] = entry
     return replace(world, files=files)
-
-
-def _saved_direct(root: Path, path: str) -> str:
-    """The direct connect interface of the last run, which stands nowhere else."""
-    try:
-        values = answers_file.flat(str(read_entry(root, path) or ""))
-    except MseError:
-        return NONE
-    return str(values.get("ha.direct_connect_interface", NONE))
 
 
 def _read(path: Path) -> str:

@@ -106,6 +106,11 @@ class View(Struct, frozen=True):
         return self.get("ha.health_interface") or self.machine.health_interface or first
 
     @property
+    def direct_interface(self) -> str:
+        """The direct connect interface that will be in force, or ``none``."""
+        return self.get("ha.direct_interface") or self.machine.direct_interface
+
+    @property
     def witness_kind(self) -> str:
         """The third vote that will be in force."""
         return self.get("witness.kind") or self.machine.witness_kind

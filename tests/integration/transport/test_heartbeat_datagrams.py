@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from openmse.errors import NetworkError, PeerError
+from openmse.node.drivers.peer.paths import Path, PathWatch
 from openmse.node.drivers.peer.udp import DatagramTransport
 from openmse.sockets import Address
 from openmse.wire.datagrams import MAX_DATAGRAM_BYTES, pair_root, witness_root
@@ -209,3 +210,36 @@ async def test_cost_of_a_datagram(open_party: Any, until: Any) -> None:
     cost_us = (time.process_time() - started) / count * 1e6
     print(f"one datagram out and in: {cost_us:.1f} us of processor time")
     assert cost_us < 100
+
+
+async def test_two_paths_deliver_once_and_survive_the_loss_of_one(
+    open_party: Any, until: Any
+) -> None:
+    """Real sockets: the second copy is neither delivered nor counted as a replay."""
+    one, two = open_party(), open_party()
+    introduce(one, two)
+    watches = []
+    for party in (one, two):
+        party.transport.open_direct(("127.0.0.1", 0))
+    for party, other, name in ((one, two, "mse2"), (two, one, "mse1")):
+        watch = PathWatch(lambda: None)
+        address = other.transport.direct_address
+        party.transport.set_direct("floor1", name, address, watch)
+        watches.append(watch)
+    one.transport.send("floor1", "mse2", b"0")
+    await until(lambda: two.messages)
+    for number in range(1, 5):
+        one.transport.send("floor1", "mse2", b"%d" % number)
+    await until(lambda: len(two.messages) == 5 and two.transport.copies >= 4)
+    assert [message[2] for message in two.messages] == [b"0", b"1", b"2", b"3", b"4"]
+    assert two.transport.rejected["forged"] == 0
+    replayed = two.transport.rejected["replayed"]
+    assert replayed <= 1  # the copy of the very first, which met no session
+    assert watches[1].preferred() is Path.DIRECT
+    two.transport.close_direct()
+    for number in range(4):
+        one.transport.send("floor1", "mse2", b"again %d" % number)
+        await asyncio.sleep(0.1)
+    await until(lambda: len(two.messages) == 9)
+    assert watches[1].preferred() is Path.NETWORK
+    assert two.transport.rejected["replayed"] == replayed

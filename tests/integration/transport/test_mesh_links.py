@@ -8,7 +8,7 @@ import ssl
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pytest
 from openmse.errors import NetworkError, PeerError, StateError
 from openmse.node.drivers.peer.link import UNSENT_LIMIT_BYTES, Greeting
 from openmse.node.drivers.peer.mesh import MeshGroup, TlsMesh
+from openmse.node.drivers.peer.paths import Path as Way
 from openmse.node.drivers.peer.tls import TlsFiles, client_context, server_name
 from openmse.pki.names import Role
 from openmse.sockets import Address
@@ -279,6 +280,7 @@ CHILD = """
 import asyncio, sys
 from pathlib import Path
 from openmse.node.drivers.peer.mesh import MeshGroup, TlsMesh
+from openmse.node.drivers.peer.paths import Path as Way
 from openmse.node.drivers.peer.tls import TlsFiles
 from openmse.pki.names import Role
 
@@ -438,3 +440,33 @@ async def test_strangers_are_counted(site: Any, open_party: Open, until: Any) ->
     assert not one.refusals  # a port scan is no news for people
     writer.close()
     del reader
+
+
+async def test_a_second_path_is_a_second_link_and_the_last_one_counts(
+    site: Any, open_party: Open, until: Any
+) -> None:
+    one, two = await open_party(), await open_party()
+    for party in (one, two):
+        party.mesh.open_direct(("127.0.0.1", 0))
+    for me, other, name, peer in ((one, two, "mse1", "mse2"), (two, one, "mse2", "mse1")):
+        group = group_of(site, site.files(name), **{peer: (Role.NODE, other.mesh.address)})
+        direct = {peer: other.mesh.direct_address}
+        me.mesh.set_group(replace(group, direct=direct))
+    ways = {Way.NETWORK, Way.DIRECT}
+    await until(lambda: one.mesh.paths("floor1", "mse2") == ways)
+    await until(lambda: two.mesh.paths("floor1", "mse1") == ways)
+    for path in (Way.DIRECT, Way.NETWORK):
+        one.mesh.preferred = path
+        assert one.mesh.send("floor1", "mse2", b"by %d" % path)
+    await until(lambda: len(two.messages) == 2)
+    assert [up for _, _, up, _ in one.links] == [True]  # four links, told once
+    # Without direct addresses the links of that path end, and nothing is told.
+    for me, name, peer in ((one, "mse1", "mse2"), (two, "mse2", "mse1")):
+        other = two if me is one else one
+        group = group_of(site, site.files(name), **{peer: (Role.NODE, other.mesh.address)})
+        me.mesh.set_group(group)
+    await until(lambda: one.mesh.paths("floor1", "mse2") == {Way.NETWORK})
+    assert [up for _, _, up, _ in one.links] == [True]
+    await two.mesh.close()
+    await until(lambda: not one.mesh.is_up("floor1", "mse2"))
+    assert one.links[-1] == ("floor1", "mse2", False, True)

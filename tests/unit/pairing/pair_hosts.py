@@ -63,6 +63,12 @@ def node_config(directory: Path, name: str, last: int, **database: object) -> No
     )
 
 
+def with_cable(config: NodeConfig, address: str) -> NodeConfig:
+    """The same machine with an end of a direct connection."""
+    node = replace(config.node, direct_interface="eth1", direct_address=address)
+    return replace(config, node=node)
+
+
 class Machine:
     """``pairing.Host`` of one node."""
 

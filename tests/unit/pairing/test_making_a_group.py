@@ -6,16 +6,18 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from pair_hosts import PASSWORD, Machine, follower, free_port, node_config
+from pair_hosts import PASSWORD, Machine, follower, free_port, node_config, with_cable
 
 from openmse.errors import CommandRefused, MseError, PairingError, UsageError
 from openmse.node import group as group_file
 from openmse.node.control.commands import PairArgs, WitnessArgs
+from openmse.node.direct import without_direct
 from openmse.node.group import GroupInfo, NodeInfo, WitnessInfo
 from openmse.node.identity import keyring
-from openmse.node.runtime.notices import Dissolve, GroupTold
+from openmse.node.runtime.notices import DirectTold, Dissolve, GroupTold
 from openmse.node.runtime.pairing_desk import unfit
-from openmse.pki.authority import verify
+from openmse.pki.authority import describe, verify
+from openmse.pki.files import read_file
 from openmse.pki.names import Role
 from openmse.pki.pairing_server import PairingServer
 from openmse.pki.password import PairingStore
@@ -316,3 +318,66 @@ async def test_a_foreign_order_to_dissolve_is_ignored(machines: tuple[Machine, M
 def test_the_password_is_not_kept(machines: tuple[Machine, Machine]) -> None:
     _, second = machines
     assert PASSWORD.encode() not in second.config.places.pairing_password.read_bytes()
+
+
+async def test_both_ends_of_a_direct_connection_are_told_while_pairing(tmp_path: Path) -> None:
+    first = Machine(with_cable(node_config(tmp_path, "mse1", 11), "192.168.77.1/30"))
+    second = Machine(with_cable(node_config(tmp_path, "mse2", 12), "192.168.77.2/30"))
+    first.found()
+    PairingStore(second.config.places.pairing_password).set_password(PASSWORD)
+    await second.pairing.refresh()
+    try:
+        first.hear("mse2", "b")
+        args = PairArgs(
+            peer="127.0.0.12", password=PASSWORD, pairing_port=second.config.ports.pairing
+        )
+        await first.pairing.pair(args, no_progress)
+        assert first.group is not None
+        assert second.group is not None
+        for group in (first.group, second.group):
+            ends = {node.name: node.direct for node in group.nodes}
+            assert ends == {"mse1": "192.168.77.1", "mse2": "192.168.77.2"}
+        assert b"192.168.77.2" not in msgspec.json.encode(without_direct(first.group))
+        names = describe(read_file(keyring(second.config).certificate)).addresses
+        assert "192.168.77.2" in names
+    finally:
+        await first.pairing.close()
+        await second.pairing.close()
+
+
+async def test_an_end_that_appears_or_goes_is_told_over_the_link(
+    machines: tuple[Machine, Machine],
+) -> None:
+    first, second = machines
+    first.hear("mse2", "b")
+    args = PairArgs(peer="127.0.0.12", password=PASSWORD, pairing_port=second.config.ports.pairing)
+    await first.pairing.pair(args, no_progress)
+    follower(second, first)
+    first.other, second.other = second, first
+    second.pairing.on_link_up()  # none has a direct connection: nothing but the facts is told
+    await asyncio.sleep(0.01)
+    assert second.group is not None
+    assert first.group is not None
+    name, revision = first.group.group, first.group.revision
+    first.pairing.on_notice(DirectTold(name, "192.168.77.2"))
+    assert first.group.peer_of("mse1").direct == "192.168.77.2"  # type: ignore[union-attr]
+    first.pairing.on_notice(DirectTold(name, "nonsense"))
+    first.pairing.on_notice(DirectTold("another", ""))
+    assert first.group.peer_of("mse1").direct == "192.168.77.2"  # type: ignore[union-attr]
+    # Newer facts travel without the ends, and leave them as they are.
+    told = without_direct(msgspec.structs.replace(first.group, revision=revision + 1))
+    first.pairing.on_notice(GroupTold(told))
+    assert first.group.revision == revision + 1
+    assert first.group.peer_of("mse1").direct == "192.168.77.2"  # type: ignore[union-attr]
+    first.pairing.on_notice(DirectTold(name, ""))
+    assert first.group.peer_of("mse1").direct == ""  # type: ignore[union-attr]
+
+
+def test_ends_in_different_networks_do_not_pair(tmp_path: Path) -> None:
+    config = with_cable(node_config(tmp_path, "mse2", 12), "192.168.77.2/30")
+    node = NodeInfo("mse1", "127.0.0.11", direct_address="192.168.99.1")
+    node = msgspec.structs.replace(node, database_port=config.database.port)
+    info = GroupInfo("g", "mse1", (node,), ("127.0.0.100/8",))
+    assert "192.168.99.1 of mse1 lies outside" in unfit(config, info, "mse1")
+    same = msgspec.structs.replace(node, direct_address="192.168.77.1")
+    assert unfit(config, msgspec.structs.replace(info, nodes=(same,)), "mse1") == ""

@@ -7,7 +7,9 @@ from setup_root import CHRONY, HOSTS, INTERFACES
 
 from openmse.node.config_load import parse
 from openmse.setup import clocks, hosts, ifupdown, networkd, product, resolver
+from openmse.setup.current import machine_of
 from openmse.setup.networkd import Wanted
+from openmse.setup.plan import Source, review
 from openmse.setup.values import Interface, Machine, View
 from openmse.setup.world import CHRONY as CHRONY_PATH
 from openmse.setup.world import LOCALTIME, RESOLV, RESOLVCONF_HEAD, RESOLVED, Link, World
@@ -293,3 +295,34 @@ def test_what_cannot_work_is_told_in_sentences() -> None:
     answers = {**ANSWERS, "witness.address": "10.10.10.12"}
     text = product.product_text(View(MACHINE, answers), None)
     assert any("would be this node itself" in fault for fault in product.faults_in(text, FILE))
+
+
+CABLE = {
+    "ha.direct_interface": "eth1",
+    "eth1": "yes",
+    "eth1.address": "192.168.77.1",
+    "eth1.netmask": "255.255.255.252",
+}
+
+
+def test_the_direct_connection_is_both_keys_or_neither() -> None:
+    text = product.product_text(View(MACHINE, {**ANSWERS, **CABLE}), None)
+    config = parse(text, FILE)
+    assert config.node.direct_interface == "eth1"
+    assert config.node.direct_address == "192.168.77.1/30"
+    again = machine_of(World(files={str(FILE): text}), str(FILE))
+    assert again.direct_interface == "eth1"
+    kept = {name: text for name, text in ANSWERS.items() if name != "ha.direct_interface"}
+    assert product.product_text(View(again, kept), text).count("direct_") == 2
+    gone = product.product_text(View(again, ANSWERS), text)
+    assert "direct" not in gone
+    assert parse(gone, FILE).node.direct_host == ""
+
+
+def test_a_direct_interface_without_an_address_or_in_the_same_network_is_told() -> None:
+    answers = {**ANSWERS, "ha.direct_interface": "eth1"}
+    source = Source(view=View(MACHINE, answers), world=World(files={}), config=str(FILE))
+    assert "The direct connect interface eth1 has no IP address." in " ".join(review(source))
+    same = {**ANSWERS, **CABLE, "eth1.address": "10.10.10.99", "eth1.netmask": "255.255.255.0"}
+    source = Source(view=View(MACHINE, same), world=World(files={}), config=str(FILE))
+    assert "overlaps the network 10.10.10.0/24" in " ".join(review(source))

@@ -45,6 +45,22 @@ class Facts(Struct, frozen=True, kw_only=True):
     loop_lag_ms: float = 0.0
     events_dropped: int = 0
     certificate_days_left: int = -1
+    paths: "tuple[PathView, ...]" = ()
+
+
+class PathView(Struct, frozen=True):
+    """One of the two ways to the other node, where there is a direct connection."""
+
+    name: str
+    """network (the health monitor interface) or direct."""
+    interface: str
+    own_address: str
+    peer_address: str
+    is_up: bool
+    is_used: bool
+    """Control links and replication go this way; heartbeats go both ways."""
+    heard_ms_ago: float
+    """-1: not heard since this process started."""
 
 
 class RegisterView(Struct, frozen=True):
@@ -194,6 +210,8 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     loop_lag_ms: float
     events_dropped: int
     certificate_days_left: int
+    paths: tuple[PathView, ...] = ()
+    """Both ways to the other node; empty without a direct connection."""
     version: str = __version__
     wire_version: int = WIRE_VERSION
 
@@ -239,6 +257,7 @@ def snapshot(n: Node, facts: Facts) -> Snapshot:
         loop_lag_ms=facts.loop_lag_ms,
         events_dropped=facts.events_dropped,
         certificate_days_left=facts.certificate_days_left,
+        paths=facts.paths,
     )
 
 

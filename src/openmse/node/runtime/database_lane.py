@@ -24,6 +24,8 @@ from openmse.node.runtime.database_plan import Act, Step, next_step
 from openmse.node.runtime.database_rejoin import RejoinKeeper
 
 POLL_FAST_S = 0.005
+POLL_STALE_S = 0.03
+"""How often an owner looks whether its peer has come back over the other path."""
 FAST_PERIOD_S = 10.0
 """How long after the last change the lane polls fast for something that does not come."""
 CHECKPOINT_DEADLINE_S = 600.0
@@ -69,6 +71,8 @@ class DatabaseLane:
         self._retry_s = RETRY_S_MIN
         self._retry_at = Instant(0)
         self._changed_at = clock()
+        self._stale_since: Instant | None = None
+        """Since when the direct path is down and may have left a sender behind."""
         self._directory_lock = asyncio.Lock()
         self._is_closing = False
         self._has_ended = asyncio.Event()
@@ -109,6 +113,17 @@ class DatabaseLane:
         is_wrong_way = wanted.role is DbRole.STANDBY and self._seen.role is DbRole.PRIMARY
         if wanted.role is DbRole.DOWN or is_wrong_way:
             self._begin_stop()
+
+    def prefer_direct(self, is_direct: bool) -> None:
+        """Have WAL come over the direct connection, or not, where there is one. Never blocks.
+
+        A standby's receiver is told by the next turn; an owner ends what the lost path left.
+        """
+        if not self._settings.peer_direct_address or self._instance.direct_first is is_direct:
+            return
+        self._instance.direct_first = is_direct
+        self._stale_since = None if is_direct else self._clock()
+        self._touch()
 
     async def checkpoint(self) -> None:
         """Write a checkpoint now, so that a stop that follows is short. Raises: DatabaseError."""
@@ -185,6 +200,8 @@ class DatabaseLane:
                 await self._seen.observe(self._wanted, may_look=not self._rejoin.is_busy)
                 if self._has_wanted:
                     await self._act()
+                if self._stale_since is not None:
+                    await self._drop_stale_link(self._stale_since)
                 if self._keeper.process is DbProcess.UP:
                     self._note_success()
             except ConnectionLost:
@@ -196,6 +213,8 @@ class DatabaseLane:
 
     async def _pause(self) -> None:
         delay_s = POLL_FAST_S if self._is_urgent() else self.poll_interval_s
+        if self._stale_since is not None:
+            delay_s = min(delay_s, POLL_STALE_S)
         delay_s = max(delay_s, (self._retry_at - self._clock()) / SECOND)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(delay_s):
@@ -288,6 +307,15 @@ class DatabaseLane:
             case Act.REWIND | Act.REBUILD if self._seen.disk is not None:
                 self._seen.last_lsn = 0
                 self._rejoin.begin(act, self._wanted, self._seen.disk)
+
+    async def _drop_stale_link(self, since: Instant) -> None:
+        """On an owner: end the sender of the lost path once the peer has come over the other."""
+        if self._clock() - since > FAST_PERIOD_S * SECOND:
+            self._stale_since = None  # its own timeout has ended it by now
+        elif self._keeper.process is DbProcess.UP and self._seen.role is DbRole.PRIMARY:
+            connection = await self._seen.session.connection()
+            if await session.drop_stale_link(connection, self._settings):
+                self._stale_since = None
 
     async def _find_wal_end(self) -> None:
         """Where our history ends decides between following and rewinding; only then it is read."""

@@ -149,11 +149,11 @@ class Observer:
         connection = await self.session.connection()
         ((names, receiver),) = await connection.query(
             "select current_setting('synchronous_standby_names') <> '',"
-            " current_setting('primary_conninfo') <> ''",
+            " current_setting('primary_conninfo')",
             deadline_s=self._settings.status_deadline_s,
         )
         self._instance.told_names = names == "t"
-        self._instance.told_receiver = receiver == "t"
+        self._instance.take_told_receiver(receiver or "")
         proof = await self._instance.on_disk(self._instance.sidecar.read_proof)
         await self._instance.refresh()
         if self.keeper.server is not None:
@@ -232,7 +232,7 @@ class Observer:
             refusal=disk.refusal if disk is not None else "",
             marker=self.marker,
             end_lsn=end,
-            is_told_to_receive=self._instance.told_receiver,
+            is_told_to_receive=self._instance.is_told_to_receive,
             is_cut=self.receiver_gate.is_cut,
             is_promoting=self.is_promoting,
         )

@@ -30,7 +30,9 @@ from openmse.ha.local import DbProcess, DbRole, DbView, DbWanted, NetView, NetWa
 from openmse.ha.state import Node
 from openmse.ha.values import Ballot, Config, Instant, Lineage, Mode, Record, Voter
 from openmse.node.config import NodeConfig
+from openmse.node.direct import direct_path
 from openmse.node.drivers.kernel_lease import KernelLease, LeaseConfig, remove_other_leases
+from openmse.node.drivers.peer.paths import Path
 from openmse.node.drivers.store import Opened
 from openmse.node.group import GroupInfo
 from openmse.node.identity import keyring
@@ -97,6 +99,8 @@ class GroupRuntime:
         self.runner: CoreRunner | None = None
         self.renewals: Renewals | None = None
         self.links = Links(config, self._post, self._on_refused, on_notice)
+        self.links.on_path = self._on_path
+        self._was_direct_up: bool | None = None
 
     @property
     def node(self) -> Node:
@@ -140,6 +144,7 @@ class GroupRuntime:
         self.runner = CoreRunner(
             node, store=self._opened.store, lease=lease, links=self.links, watchdog=self.watchdog
         )
+        self.links.node_now = lambda: self.node
         self.runner.on_step = self._after_step
         self.runner.start(self)
         self.links.tell_up()
@@ -166,9 +171,12 @@ class GroupRuntime:
         ring, me = keyring(self.config), self.config.node.name
         peer = group.peer_of(me)
         addresses = tuple(ip.partition("/")[0] for ip in group.virtual_ips)
+        direct = direct_path(self.config, group)
         peers = tuple(a for a in (peer.address, peer.address6) if a) if peer else ()
+        peers += (direct.peer,) if direct else ()
+        cable = direct.interface if direct else ""
         self.lease = KernelLease(
-            LeaseConfig(group.group, addresses, (self.config.database.port,), peers), now
+            LeaseConfig(group.group, addresses, (self.config.database.port,), peers, cable), now
         )
         self.lease.install()
         self.address = AddressLane(
@@ -284,6 +292,20 @@ class GroupRuntime:
     def _on_net(self, view: NetView) -> None:
         self._net_view = view
         self._post(NetObserved(now(), view))
+
+    def _on_path(self, preferred: Path) -> None:
+        """WAL follows the links to the path that carries."""
+        if self.database is not None:
+            self.database.prefer_direct(preferred is Path.DIRECT)
+        assert self.links.paths is not None
+        is_up = bool(self.links.paths.sides[Path.DIRECT].is_up)
+        if is_up is not self._was_direct_up:
+            lost = Note("direct_lost", "warning", "The direct connection does not carry any more.")
+            found = Note(
+                "direct_back", "info", "The direct connection carries heartbeats and data."
+            )
+            self.note(found if is_up else lost)
+        self._was_direct_up = is_up
 
     def _on_watchdog_failure(self, sentence: str) -> None:
         self.note(Note("watchdog_failed", "error", sentence))

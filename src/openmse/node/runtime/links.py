@@ -9,12 +9,16 @@ from collections.abc import Callable
 from openmse.errors import PeerError
 from openmse.ha.events import Event, LinkChanged, Received
 from openmse.ha.messages import DATAGRAMS, Message
+from openmse.ha.state import Node
 from openmse.node.config import NodeConfig
+from openmse.node.direct import direct_path
 from openmse.node.drivers.peer.mesh import MeshGroup, TlsMesh
+from openmse.node.drivers.peer.paths import Path, PathWatch
 from openmse.node.drivers.peer.tls import TlsFiles
 from openmse.node.drivers.peer.udp import DatagramTransport
 from openmse.node.group import GroupInfo
 from openmse.node.runtime.clock import now
+from openmse.node.runtime.detached import is_detached
 from openmse.node.runtime.notices import NOTICES, Notice
 from openmse.pki.names import Role
 from openmse.wire.codec import VOTERS, Codec, Spoken
@@ -49,6 +53,13 @@ class Links:
             on_link=self._on_link,
             on_refused=on_refused,
         )
+        self._config = config
+        self.paths: PathWatch | None = None
+        """Judges both paths to the other node, where there is a direct connection."""
+        self.on_path: Callable[[Path], None] | None = None
+        """Called with the path to use, when that may have changed."""
+        self.node_now: Callable[[], Node] | None = None
+        self._is_peer_detached = False
         self.etcd_send: Callable[[Message], None] | None = None
         self._etcd_party = ""
 
@@ -69,7 +80,28 @@ class Links:
         self.udp.set_group(group.group, self._me, datagrams)
         self.udp.open()
         await self.mesh.open()
-        self.mesh.set_group(MeshGroup(group=group.group, files=files, parties=parties))
+        direct = self._open_direct(group)
+        self.mesh.set_group(
+            MeshGroup(group=group.group, files=files, parties=parties, direct=direct)
+        )
+
+    def _open_direct(self, group: GroupInfo) -> dict[str, tuple[str, int]]:
+        """Listen and send on the direct connection too, where both nodes have one."""
+        path, peer = direct_path(self._config, group), group.peer_of(self._me)
+        if path is None or peer is None:
+            return {}
+        self.paths = PathWatch(self._on_paths)
+        self.udp.open_direct((path.own, self._config.ports.node_udp))
+        self.mesh.open_direct((path.own, self._config.ports.node_tls))
+        self.udp.set_direct(group.group, peer.name, (path.peer, peer.udp_port), self.paths)
+        return {peer.name: (path.peer, peer.tls_port)}
+
+    def _on_paths(self) -> None:
+        preferred = self.paths.preferred() if self.paths is not None else None
+        if preferred is not None:
+            self.mesh.preferred = preferred
+            if self.on_path is not None:
+                self.on_path(preferred)
 
     def tell_up(self) -> None:
         """Tell the core of links that came up before it ran: nobody else would, ever."""
@@ -132,9 +164,23 @@ class Links:
         if not is_vote:
             self._on_notice(envelope.message)
             return
+        if self.paths is not None and party == self._peer and self._withholds(envelope.message):
+            return
         if isinstance(envelope.message, DATAGRAMS) and not self.mesh.is_up(group, party):
             self.mesh.poke(group, party)
         self._post(Received(now(), envelope.message))
+
+    def _withholds(self, message: Message) -> bool:
+        """Whether this comes from an owner that only the cable still reaches."""
+        assert self.paths is not None
+        is_alone = self.node_now is not None and self.paths.is_silent(Path.NETWORK, now())
+        was_detached = self._is_peer_detached
+        self._is_peer_detached = (
+            is_alone
+            and self.node_now is not None
+            and is_detached(self.node_now(), message, was_detached=was_detached)
+        )
+        return self._is_peer_detached
 
     def _on_link(self, group: str, party: str, is_up: bool, was_reset: bool) -> None:
         self._post(LinkChanged(now(), party, is_up, was_reset))

@@ -36,4 +36,13 @@ class DissolveWish(Struct, frozen=True, tag="wish", tag_field="k"):
     group: str
 
 
-Notice = GroupTold | Dissolve | Dissolved | DissolveWish
+class DirectTold(Struct, frozen=True, tag="direct", tag_field="k"):
+    """The sender's end of the direct connection, '' for none; facts of the group travel without.
+
+    A node of the version before refuses this one notice, and has no direct connection."""
+
+    group: str
+    address: str
+
+
+Notice = GroupTold | DirectTold | Dissolve | Dissolved | DissolveWish

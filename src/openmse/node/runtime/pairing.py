@@ -29,9 +29,17 @@ from openmse.ha.names import is_heard
 from openmse.ha.state import Node
 from openmse.node.config import NodeConfig, Role, WitnessKind
 from openmse.node.control.commands import PairArgs, WitnessArgs
+from openmse.node.direct import is_address, keeping_direct, with_direct, without_direct
 from openmse.node.group import GroupInfo, NodeInfo, WitnessInfo
 from openmse.node.identity import keyring
-from openmse.node.runtime.notices import Dissolve, Dissolved, DissolveWish, GroupTold, Notice
+from openmse.node.runtime.notices import (
+    DirectTold,
+    Dissolve,
+    Dissolved,
+    DissolveWish,
+    GroupTold,
+    Notice,
+)
 from openmse.node.runtime.pairing_desk import PairingDesk, write_witness_key
 from openmse.pki.files import read_file
 from openmse.pki.names import Role as Party
@@ -321,8 +329,12 @@ class NodePairing:
     def on_link_up(self) -> None:
         """A link to the other node came up: tell it the facts."""
         group = self._host.group
-        if group is not None and len(group.nodes) > 1:
-            self._host.send_notice(GroupTold(group))
+        peer = group.peer_of(self._config.node.name) if group is not None else None
+        if group is not None and peer is not None:
+            self._host.send_notice(GroupTold(without_direct(group)))
+            own = self._config.node.direct_host
+            if own or peer.direct:
+                self._host.send_notice(DirectTold(group.group, own))
 
     def on_notice(self, notice: Notice) -> None:
         """Something the other node said over the proven link; never blocks."""
@@ -332,6 +344,8 @@ class NodePairing:
         match notice:
             case GroupTold(info=info):
                 self._on_told(group, info)
+            case DirectTold(group=name, address=address) if name == group.group:
+                self._on_direct(group, address)
             case Dissolved():
                 self._dissolved.set()
             case Dissolve(group=name) if name == group.group:
@@ -348,16 +362,28 @@ class NodePairing:
         if told.group != mine.group or told.node(me) is None:
             return
         if told.revision < mine.revision:
-            self._host.send_notice(GroupTold(mine))
+            self._host.send_notice(GroupTold(without_direct(mine)))
         elif told.revision > mine.revision and not self._is_busy:
             try:
                 if told.witness is not None and told.witness.kind == WitnessKind.CONSOLE:
                     write_witness_key(self._config, told.witness.name)
-                self._host.take_group(told)
+                self._host.take_group(keeping_direct(told, mine))
             except MseError as error:  # a full disk, say: it is told again with the next link
                 self._note("group_not_saved", "error", f"{error.sentence} {error.hint}".strip())
                 return
             self._note("group_changed", "info", "The other node told newer facts of the group.")
+
+    def _on_direct(self, mine: GroupInfo, address: str) -> None:
+        peer = mine.peer_of(self._config.node.name)
+        if peer is None or peer.direct == address or self._is_busy or not is_address(address):
+            return
+        try:
+            self._host.take_group(with_direct(mine, peer.name, address))
+        except MseError as error:  # told again with the next link
+            self._note("group_not_saved", "error", f"{error.sentence} {error.hint}".strip())
+            return
+        words = f"has the direct address {address}" if address else "has no direct connection now"
+        self._note("direct_changed", "info", f"{peer.name} {words}.")
 
     async def _obey(self) -> None:
         self._note(
@@ -426,7 +452,7 @@ class NodePairing:
 
 def _addresses(group: GroupInfo) -> set[str]:
     """The addresses of the group's nodes, and the virtual ones."""
-    own = {address for node in group.nodes for address in (node.address, node.address6)}
+    own = {a for node in group.nodes for a in (node.address, node.address6, node.direct)}
     return (own | {ip.partition("/")[0] for ip in group.virtual_ips}) - {""}
 
 

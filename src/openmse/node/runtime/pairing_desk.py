@@ -14,6 +14,7 @@ from openmse.errors import CommandRefused, MseError, PairingError, StateError
 from openmse.ha.effects import Note
 from openmse.node.config import NodeConfig, Role
 from openmse.node.config_check import read_interface
+from openmse.node.direct import misfit
 from openmse.node.drivers.postgres.sidecar import fsync_directory
 from openmse.node.group import GroupInfo
 from openmse.node.identity import (
@@ -207,6 +208,8 @@ def unfit(config: NodeConfig, info: GroupInfo, primary: str) -> str:
             )
     if info.witness is not None and _is_at(info.witness.address, me.host, me.host6):
         return f"The witness at {info.witness.address} would be {me.name} itself."
+    if other.direct and me.direct_address:
+        return misfit(config, replace(info, nodes=(other, node_info(config))))
     return ""
 
 

@@ -6,6 +6,7 @@ Nothing is made up: what this engine does not have, or this user may not see, st
 from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from openmse.errors import StateError
 from openmse.guard.feed import STOPPED_NAME
@@ -13,6 +14,7 @@ from openmse.ha.values import SECOND, Record, Settings
 from openmse.node import group as group_file
 from openmse.node.config import NodeConfig, Places, Role
 from openmse.node.control.snapshot import Snapshot
+from openmse.node.direct import direct_path
 from openmse.node.drivers.postgres.settings import CLIENT_DATABASE
 from openmse.node.drivers.store.machine import Machine as Names
 from openmse.node.drivers.store.record import RecordStore
@@ -71,7 +73,8 @@ def ha_info(picture: Snapshot, group: GroupInfo | None, who: Who) -> HaInfo:
         node = group.node(picture.peer.name)
         facts = _PeerFacts(node, who.told_by(picture.peer.name), settings, picture.database_port)
         software = picture.peer.software or facts.software
-        peers.append(_peer(group, facts, software, is_up=picture.peer.is_heard))
+        found = _peer(group, facts, software, is_up=picture.peer.is_heard)
+        peers.append(replace(found, is_direct=bool(picture.paths)))
     return HaInfo(
         is_running=True,
         role=picture.configured_role,
@@ -95,7 +98,8 @@ def saved_ha_info(kept: Saved, config: NodeConfig, who: Who) -> HaInfo:
     node = group.peer_of(me) if group is not None else None
     if group is not None and node is not None:
         facts = _PeerFacts(node, who.told_by(node.name), settings, config.database.port)
-        peers.append(_peer(group, facts, facts.software, is_up=None))
+        found = _peer(group, facts, facts.software, is_up=None)
+        peers.append(replace(found, is_direct=direct_path(config, group) is not None))
     role = config.node.role
     virtual = group.virtual_ips if group is not None else config.group.virtual_ips
     state = last_state(kept.record, was_stopped_on_purpose=kept.was_stopped_on_purpose)

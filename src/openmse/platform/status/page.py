@@ -43,7 +43,10 @@ _MEANINGS = (
     ("`Instance database name`, `port`", "the clients' database, on the same port on both nodes"),
     ("`Dataguard configuration name`", "the group's id, under which the two databases replicate"),
     ("`Primary database alias`", "the configured primary's name, as its certificate has it"),
-    ("`Direct connect used`", "`No`: a cable of their own between the nodes is no setting yet"),
+    (
+        "`Direct connect used`",
+        "`Yes` where both nodes have their end of a cable of their own (docs/configuration.md)",
+    ),
     ("`Heartbeat status`", "whether this health monitor hears the other one now"),
     (
         "`Current state`",

@@ -32,6 +32,8 @@ class LeaseConfig(Struct, frozen=True):
     virtual_ips: tuple[str, ...]
     service_ports: tuple[int, ...]
     peer_addresses: tuple[str, ...] = ()
+    direct_interface: str = ""
+    """The direct connection: only the peer's own addresses are heard on it; '' for none."""
 
 
 class Ruleset(Struct, frozen=True):
@@ -54,8 +56,9 @@ def build(config: LeaseConfig) -> Ruleset:
     table = table_name(config.group)
     virtual = [ipaddress.ip_address(a) for a in config.virtual_ips]
     peers = [ipaddress.ip_address(a) for a in config.peer_addresses]
-    inet = _inet_body(virtual, peers, config.service_ports)
-    arp = _arp_body(virtual)
+    direct = config.direct_interface
+    inet = _inet_body(virtual, peers, config.service_ports, direct)
+    arp = _arp_body(virtual, direct)
     fingerprint = hashlib.sha256(f"{inet}\n{arp}".encode()).hexdigest()[:16]
     text = "".join(
         f'table {family} {table} {{\n comment "openmse {fingerprint}";\n{body}}}\n'
@@ -86,6 +89,11 @@ def _check(config: LeaseConfig) -> None:
     for port in config.service_ports:
         if not 0 < port < 65536:
             raise ConfigError(f"{port} is not a TCP port.", "Use a number from 1 to 65535.")
+    if not re.fullmatch(r'[^\s"/]{0,15}', config.direct_interface):
+        raise ConfigError(
+            f"'{config.direct_interface}' cannot be the name of a network interface.",
+            "'ip link' lists the interfaces of this machine.",
+        )
     if set(config.virtual_ips) & set(config.peer_addresses):
         raise ConfigError(
             "A virtual IP is also given as the peer's own address, so the rules would let it pass.",
@@ -108,7 +116,7 @@ def _chain(name: str, rules: list[str], hook: str = "") -> str:
     return f" chain {name} {{\n{head}" + "".join(f"  {rule}\n" for rule in rules) + " }\n"
 
 
-def _inet_body(virtual: list[Ip], peers: list[Ip], ports: tuple[int, ...]) -> str:
+def _inet_body(virtual: list[Ip], peers: list[Ip], ports: tuple[int, ...], direct: str) -> str:
     clients = [
         "jump gate",
         "meta nfproto @admit accept",
@@ -125,7 +133,7 @@ def _inet_body(virtual: list[Ip], peers: list[Ip], ports: tuple[int, ...]) -> st
         + _set("ports", "inet_service", sorted({str(p) for p in ports}))
         + _chain("gate", ["meta nfproto @lease return", "drop"])
         + _chain("clients", clients)
-        + _chain("inward", _inward(virtual), "prerouting")
+        + _chain("inward", [*_on_the_cable(direct), *_inward(virtual)], "prerouting")
         + _chain("service", _service(), "input")
         + _chain("outward", _outward(virtual), "output")
     )
@@ -142,6 +150,18 @@ def _about(virtual: list[Ip]) -> list[str]:
     """
     targets = sorted({a for a in virtual if a.version == 6}, key=str)
     return [f"@th,64,128 {int(a):#034x} jump gate" for a in targets]
+
+
+def _on_the_cable(direct: str) -> list[str]:
+    """Clients are served on the health monitor interface: here only the peer speaks, to us."""
+    if not direct:
+        return []
+    name = f'iifname "{direct}"'
+    return [
+        f"{name} ip daddr @vips4 drop",
+        f"{name} ip saddr != @peers4 drop",
+        f"{name} meta nfproto ipv6 drop",
+    ]
 
 
 def _inward(virtual: list[Ip]) -> list[str]:
@@ -178,12 +198,13 @@ def _outward(virtual: list[Ip]) -> list[str]:
     ]
 
 
-def _arp_body(virtual: list[Ip]) -> str:
+def _arp_body(virtual: list[Ip], direct: str) -> str:
+    cable = [f'iifname "{direct}" arp daddr ip @vips4 drop'] if direct else []
     addresses = sorted({str(a) for a in virtual if a.version == 4})
     return (
         _set("lease", "ether_type", [], "timeout")
         + _set("vips4", "ipv4_addr", addresses)
         + _chain("gate", ["arp ptype @lease return", "drop"])
-        + _chain("inward", ["arp daddr ip @vips4 jump gate"], "input")
+        + _chain("inward", [*cable, "arp daddr ip @vips4 jump gate"], "input")
         + _chain("outward", ["arp saddr ip @vips4 jump gate"], "output")
     )

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from openmse.errors import PeerError
+from openmse.node.drivers.peer.paths import Path
 from openmse.node.drivers.peer.tls import peer_identity
 from openmse.pki.names import Identity
 from openmse.wire.codec import MAX_MESSAGE_BYTES
@@ -61,6 +62,8 @@ class Link(asyncio.Protocol):
         self._reader = FrameReader(MAX_MESSAGE_BYTES)
         self._transport: asyncio.Transport | None = None
         self._is_closed_here = False
+        self.path = Path.NETWORK
+        """Which way it goes; set by whoever made it."""
         self.identity: Identity | None = None
         self.version = 0
         """The wire version common to both; valid once ready."""

@@ -17,6 +17,7 @@ from openmse.errors import PeerError
 from openmse.node.drivers.peer.dialer import Dialer
 from openmse.node.drivers.peer.link import Greeting, Link
 from openmse.node.drivers.peer.listener import Listener
+from openmse.node.drivers.peer.paths import Path
 from openmse.node.drivers.peer.tls import (
     TlsFiles,
     client_context,
@@ -36,11 +37,13 @@ class MeshGroup:
     """A group as seen by one party: what it proves itself with, and whom it expects.
 
     ``parties``: role and address of each other party; None for one that is not dialled.
+    ``direct``: of those, the ones that are dialled over the direct connection too.
     """
 
     group: str
     files: TlsFiles
     parties: Mapping[str, tuple[Role, Address | None]]
+    direct: Mapping[str, Address] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -48,6 +51,8 @@ class _Party:
     role: Role
     dialer: Dialer | None = None
     task: asyncio.Task[None] | None = None
+    direct: Dialer | None = None
+    direct_task: asyncio.Task[None] | None = None
     links: list[Link] = field(default_factory=list)
     """Ready ones, the newest last."""
 
@@ -90,6 +95,9 @@ class TlsMesh:
         self._connected: set[Link] = set()
         self._incoming: set[Link] = set()
         self._listener: Listener | None = None
+        self._direct_listener: Listener | None = None
+        self.preferred = Path.NETWORK
+        """Which way messages go while there are links of both."""
         self.counters: Counter[str] = Counter()
 
     @property
@@ -97,32 +105,48 @@ class TlsMesh:
         """Where it listens; the port is the real one once open."""
         return self._bind if self._listener is None else self._listener.address
 
+    @property
+    def direct_address(self) -> Address | None:
+        """Where it listens on the direct connection, once open."""
+        return None if self._direct_listener is None else self._direct_listener.address
+
     async def open(self) -> None:
         """Begin to listen; raises NetworkError."""
         assert self._listener is None
-        sock = open_socket(self._bind[0], socket.SOCK_STREAM)
+        self._listener = self._listen(self._bind, "The control link", Path.NETWORK)
+
+    def open_direct(self, address: Address) -> None:
+        """Listen on this node's end of the direct connection as well; raises NetworkError."""
+        assert self._direct_listener is None
+        what = "The control link on the direct connection"
+        self._direct_listener = self._listen(address, what, Path.DIRECT)
+
+    def _listen(self, address: Address, what: str, path: Path) -> Listener:
+        sock = open_socket(address[0], socket.SOCK_STREAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bind(sock, self._bind, "The control link")
-        self._listener = Listener(
+        bind(sock, address, what)
+        return Listener(
             sock,
             front_context(self._servers),
-            make_link=lambda: self._make_link(None),
+            make_link=lambda: self._make_link(None, path),
             on_failed=self._count,
         )
 
     async def close(self) -> None:
         """Close every link (the others see this process end) and stop listening."""
         dialing = [
-            party.task
+            task
             for group in self._groups.values()
             for party in group.parties.values()
-            if party.task is not None
+            for task in (party.task, party.direct_task)
+            if task is not None
         ]
         for group in list(self._groups):
             self.remove_group(group)
-        if self._listener is not None:
-            await self._listener.close()
-            self._listener = None
+        for listener in (self._listener, self._direct_listener):
+            if listener is not None:
+                await listener.close()
+        self._listener = self._direct_listener = None
         await asyncio.gather(*dialing, return_exceptions=True)
         ending = [link.gone for link in self._connected]
         for link in list(self._connected):
@@ -149,6 +173,8 @@ class TlsMesh:
             self._drop(wanted.group, party)
         for party, (role, address) in wanted.parties.items():
             self._set_party(group, party, role, address)
+        for party, entry in group.parties.items():
+            self._set_direct(group, party, entry, wanted.direct.get(party))
 
     def remove_group(self, group: str) -> None:
         """Forget a group and close its links; harmless when unknown."""
@@ -166,7 +192,7 @@ class TlsMesh:
     def send(self, group: str, party: str, data: bytes) -> bool:
         """Whether the message was taken by a link; never blocks, never raises."""
         links = self._links(group, party)
-        if links and links[-1].send(data):
+        if links and self._best(links).send(data):
             return True
         self.counters["not_sent"] += 1
         return False
@@ -175,17 +201,27 @@ class TlsMesh:
         """The party was heard: connect at once if there is no link."""
         known = self._groups.get(group)
         entry = known.parties.get(party) if known is not None else None
-        if entry is not None and entry.dialer is not None and not entry.links:
-            entry.dialer.poke()
+        if entry is not None and not entry.links:
+            for dialer in (entry.dialer, entry.direct):
+                if dialer is not None:
+                    dialer.poke()
 
     def is_up(self, group: str, party: str) -> bool:
         """Whether there is a link to this party."""
         return bool(self._links(group, party))
 
+    def paths(self, group: str, party: str) -> set[Path]:
+        """The ways on which there are links to this party."""
+        return {link.path for link in self._links(group, party)}
+
     def version(self, group: str, party: str) -> int | None:
         """The wire version to speak with the party; None without a link."""
         links = self._links(group, party)
-        return links[-1].version if links else None
+        return self._best(links).version if links else None
+
+    def _best(self, links: list[Link]) -> Link:
+        """The newest of the preferred way, or else the newest."""
+        return next((link for link in reversed(links) if link.path is self.preferred), links[-1])
 
     def _links(self, group: str, party: str) -> list[Link]:
         known = self._groups.get(group)
@@ -211,30 +247,56 @@ class TlsMesh:
     def _dial(self, group: _Group, party: str, entry: _Party, address: Address) -> None:
         source = self._bind[0]
         is_same_family = (":" in source) == (":" in address[0])
+        source = "" if source in _WILDCARDS or not is_same_family else source
         expected = Identity(group.wanted.group, entry.role, party)
-        entry.dialer = Dialer(
-            address=address,
-            source="" if source in _WILDCARDS or not is_same_family else source,
-            context=lambda: group.client or client_context(group.wanted.files),
-            server_name=server_name(group.wanted.group),
-            make_link=lambda: self._make_link(expected),
-            on_failed=self._count_failure,
-        )
+        entry.dialer = self._dialer(group, expected, Path.NETWORK, address, source)
         name = f"dial {group.wanted.group}/{party}"
         entry.task = asyncio.get_running_loop().create_task(entry.dialer.run(), name=name)
 
+    def _set_direct(
+        self, group: _Group, party: str, entry: _Party, address: Address | None
+    ) -> None:
+        known = entry.direct.address if entry.direct is not None else None
+        if known == address:
+            return
+        if entry.direct_task is not None:
+            entry.direct_task.cancel()
+            entry.direct_task = entry.direct = None
+        if address is not None:
+            assert self._direct_listener is not None
+            source = self._direct_listener.address[0]
+            expected = Identity(group.wanted.group, entry.role, party)
+            entry.direct = self._dialer(group, expected, Path.DIRECT, address, source)
+            name = f"dial {group.wanted.group}/{party} directly"
+            entry.direct_task = asyncio.get_running_loop().create_task(
+                entry.direct.run(), name=name
+            )
+
+    def _dialer(
+        self, group: _Group, expected: Identity, path: Path, address: Address, source: str
+    ) -> Dialer:
+        return Dialer(
+            address=address,
+            source=source,
+            context=lambda: group.client or client_context(group.wanted.files),
+            server_name=server_name(group.wanted.group),
+            make_link=lambda: self._make_link(expected, path),
+            on_failed=self._count_failure,
+        )
+
     def _drop(self, group: str, party: str) -> None:
         entry = self._groups[group].parties.pop(party)
-        if entry.task is not None:
-            entry.task.cancel()
+        for task in (entry.task, entry.direct_task):
+            if task is not None:
+                task.cancel()
         for link in list(entry.links):
             link.close()
 
-    def _make_link(self, expected: Identity | None) -> Link:
+    def _make_link(self, expected: Identity | None, path: Path) -> Link:
         def admits(link: Link, identity: Identity) -> None:
             self._admit(link, identity, expected)
 
-        return Link(
+        link = Link(
             admits=admits,
             on_ready=self._ready,
             on_frame=self._received,
@@ -242,6 +304,8 @@ class TlsMesh:
             on_refused=self._refused,
             greeting=self._greeting,
         )
+        link.path = path
+        return link
 
     def _admit(self, link: Link, identity: Identity, expected: Identity | None) -> None:
         self._connected.add(link)
@@ -276,7 +340,11 @@ class TlsMesh:
             link.close()
             return
         is_first = not entry.links
-        older = [one for one in entry.links if (one in self._incoming) == (link in self._incoming)]
+        older = [
+            one
+            for one in entry.links
+            if one.path is link.path and (one in self._incoming) == (link in self._incoming)
+        ]
         entry.links.append(link)
         for one in older:  # the party came back before its old connection was noticed dead
             one.close()

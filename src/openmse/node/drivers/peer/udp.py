@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from openmse.errors import NetworkError, PeerError
+from openmse.node.drivers.peer.paths import Path, PathWatch
 from openmse.sockets import Address, bind, open_socket
 from openmse.wire.datagrams import (
     MAX_DATAGRAM_BYTES,
@@ -45,7 +46,7 @@ def _fresh_token() -> bytes:
 class _Party:
     """One other party: its channel, which secret that was made from, and where the party is."""
 
-    __slots__ = ("address", "channel", "is_learned", "secret")
+    __slots__ = ("address", "channel", "direct", "is_learned", "secret", "watch")
 
     def __init__(
         self, channel: Channel, secret: tuple[str, bytes], address: Address | None
@@ -54,6 +55,9 @@ class _Party:
         self.secret = secret
         self.address = address
         self.is_learned = address is None
+        self.direct: Address | None = None
+        """Where it is on the direct connection; everything goes there too."""
+        self.watch: PathWatch | None = None
 
 
 class DatagramTransport:
@@ -74,11 +78,14 @@ class DatagramTransport:
         self._on_message = on_message
         self._on_error = on_error
         self._sock: socket.socket | None = None
+        self._direct: socket.socket | None = None
         self._parties: dict[tuple[str, str], _Party] = {}
         self._by_names: dict[bytes, _Party] = {}
         self.rejected: Counter[str] = Counter()
         self.send_failures: Counter[str] = Counter()
         self.delivered = 0
+        self.copies = 0
+        """Second copies of delivered datagrams, which came on the other path."""
         self.sent = 0
 
     @property
@@ -98,12 +105,37 @@ class DatagramTransport:
         self._sock = sock
         asyncio.get_running_loop().add_reader(sock.fileno(), self._on_readable)
 
+    def open_direct(self, address: Address) -> None:
+        """Listen on this node's end of the direct connection as well; raises NetworkError."""
+        assert self._direct is None
+        sock = open_socket(address[0], socket.SOCK_DGRAM)
+        bind(sock, address, "The heartbeat on the direct connection")
+        _enlarge_buffer(sock)
+        self._direct = sock
+        asyncio.get_running_loop().add_reader(sock.fileno(), self._on_direct_readable)
+
     def close(self) -> None:
         """Stop listening; harmless when closed already."""
+        self.close_direct()
         if self._sock is not None:
             asyncio.get_running_loop().remove_reader(self._sock.fileno())
             self._sock.close()
             self._sock = None
+
+    @property
+    def direct_address(self) -> Address | None:
+        """Where it listens on the direct connection, once open."""
+        if self._direct is None:
+            return None
+        host, port = self._direct.getsockname()[:2]
+        return host, port
+
+    def close_direct(self) -> None:
+        """Stop listening on the direct connection; harmless when closed already."""
+        if self._direct is not None:
+            asyncio.get_running_loop().remove_reader(self._direct.fileno())
+            self._direct.close()
+            self._direct = None
 
     def set_group(
         self, group: str, me: str, parties: Mapping[str, tuple[bytes, Address | None]]
@@ -139,6 +171,11 @@ class DatagramTransport:
         party.address = address
         party.is_learned = False
 
+    def set_direct(self, group: str, peer: str, address: Address, watch: PathWatch) -> None:
+        """Send to the party on the direct connection too; ``watch`` judges both paths."""
+        party = self._parties[group, peer]
+        party.direct, party.watch = address, watch
+
     def send(self, group: str, peer: str, payload: bytes) -> bool:
         """Send at once, or not at all; whether the kernel took it. Never blocks.
 
@@ -150,7 +187,22 @@ class DatagramTransport:
         if party is None or party.address is None:
             self.send_failures["no_address"] += 1
             return False
-        return self._transmit(party.channel.seal(payload, _now()), party.address)
+        data = party.channel.seal(payload, _now())
+        if party.direct is None:
+            return self._transmit(data, party.address)
+        return self._transmit_twice(data, party.address, party.direct)
+
+    def _transmit_twice(self, data: bytes, address: Address, direct: Address) -> bool:
+        """On both paths; whether either took it. An unplugged one is no failure to count."""
+        is_taken = self._transmit(data, address)
+        if self._direct is not None:
+            try:
+                self._direct.sendto(data, direct)
+                is_taken = True
+            except OSError as error:
+                name = errno.errorcode.get(error.errno or 0, "unknown")
+                self.send_failures[f"direct_{name}"] += 1
+        return is_taken
 
     def _transmit(self, data: bytes, address: Address) -> bool:
         if self._sock is None:
@@ -176,9 +228,24 @@ class DatagramTransport:
             except OSError as error:
                 self._report(error)
                 return
-            self._receive(data, source, now)
+            self._receive(data, source, now, Path.NETWORK)
 
-    def _receive(self, data: bytes, source: tuple[str, int], now: int) -> None:
+    def _on_direct_readable(self) -> None:
+        now = _now()
+        for _ in range(BATCH):
+            if self._direct is None:
+                return
+            try:
+                data, source = self._direct.recvfrom(MAX_DATAGRAM_BYTES + 1)
+            except BlockingIOError:
+                return
+            except OSError as error:  # the cable's trouble is a path's, not the heartbeat's
+                name = errno.errorcode.get(error.errno or 0, "unknown")
+                self.rejected[f"direct_{name}"] += 1
+                return
+            self._receive(data, source, now, Path.DIRECT)
+
+    def _receive(self, data: bytes, source: tuple[str, int], now: int, path: Path) -> None:
         names = peek(data)
         if isinstance(names, Reason):
             self.rejected[names] += 1
@@ -187,15 +254,25 @@ class DatagramTransport:
         if party is None:
             self.rejected[Reason.UNKNOWN_PARTY] += 1
             return
+        if party.watch is not None and party.watch.is_copy(data, path, now):
+            self.copies += 1
+            return
+        if party.watch is None and path is Path.DIRECT:
+            self.rejected[Reason.UNKNOWN_PARTY] += 1
+            return
         kind, result, reason = party.channel.open(data, now)
         if kind is Kind.DELIVERED:
             if party.is_learned:
                 party.address = source[:2]
             self.delivered += 1
+            if party.watch is not None:
+                party.watch.delivered(data, path, now)
             self._on_message(party.channel.group, party.channel.peer, result)
             return
         self.rejected[reason] += 1
-        if kind is Kind.SEND:
+        if kind is Kind.SEND and party.direct is not None and party.address is not None:
+            self._transmit_twice(result, party.address, party.direct)
+        elif kind is Kind.SEND:
             self._transmit(result, party.address or source[:2])
 
     def _report(self, error: OSError) -> None:

@@ -79,6 +79,10 @@ class Instance:
         """What dynamic.conf says of the names."""
         self.told_receiver = False
         """What dynamic.conf says of receiving WAL."""
+        self.direct_first: bool | None = None
+        """Whether WAL is to come over the direct connection; None: as the server was told."""
+        self.told_direct_first = False
+        """What dynamic.conf says of that."""
         self._generation = 0
         # One worker: writes reach the disk in the order they were asked for.
         self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix="database-disk")
@@ -255,6 +259,17 @@ class Instance:
             return known
         return record_end(control.checkpoint_lsn, length, control.segment_bytes)
 
+    @property
+    def is_told_to_receive(self) -> bool:
+        """Whether dynamic.conf says that a standby receives WAL, and over the wanted path."""
+        return self.told_receiver and self.direct_first in (None, self.told_direct_first)
+
+    def take_told_receiver(self, conninfo: str) -> None:
+        """What a server that is adopted was told: its primary_conninfo."""
+        self.told_receiver = bool(conninfo)
+        is_direct = conninfo == rendering.peer_conninfo(self.settings, direct_first=True)
+        self.told_direct_first = is_direct and bool(self.settings.peer_direct_address)
+
     # -- configuration ---------------------------------------------------------------------
 
     async def write_dynamic(
@@ -266,6 +281,8 @@ class Instance:
         """
         self.told_names = self.told_names if names is None else names
         self.told_receiver = self.told_receiver if receiver is None else receiver
+        if self.direct_first is not None:
+            self.told_direct_first = self.direct_first
         boot_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         self._generation = max(self._generation + 1, boot_ns)
         text = rendering.render_dynamic(
@@ -273,6 +290,7 @@ class Instance:
             names=self.told_names,
             receiver=self.told_receiver,
             generation=str(self._generation),
+            direct_first=self.told_direct_first,
         )
         path = self.settings.config_dir / "dynamic.conf"
         generation = self._generation

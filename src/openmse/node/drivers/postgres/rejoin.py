@@ -156,7 +156,7 @@ class Rejoin:
         result = await instance.run(
             "pg_rewind",
             f"--target-pgdata={settings.data_dir}",
-            f"--source-server={peer_conninfo(settings, purpose='rewind')}",
+            f"--source-server={self._source('rewind')}",
             f"--config-file={settings.config_file}",
             "--progress",
             deadline_s=settings.rewind_deadline_s,
@@ -190,7 +190,7 @@ class Rejoin:
             result = await instance.run(
                 "pg_basebackup",
                 f"--pgdata={copy}",
-                f"--dbname={peer_conninfo(settings, purpose='backup')}",
+                f"--dbname={self._source('backup')}",
                 "--wal-method=stream",
                 "--checkpoint=fast",
                 "--progress",
@@ -213,14 +213,16 @@ class Rejoin:
         await instance.on_disk(lambda: self._swap(copy, control))
         return True
 
+    def _source(self, purpose: str) -> str:
+        direct_first = bool(self._instance.direct_first)
+        return peer_conninfo(self._settings, purpose=purpose, direct_first=direct_first)
+
     async def _prepare_source(self) -> ControlData:
         """A checkpoint on the owner, so that its control file shows its own timeline.
 
         Right after a promotion it shows the old one, and pg_rewind would find nothing to do.
         """
-        connection = await Connection.open(
-            peer_conninfo(self._settings, purpose="rejoin"), deadline_s=SOURCE_DEADLINE_S
-        )
+        connection = await Connection.open(self._source("rejoin"), deadline_s=SOURCE_DEADLINE_S)
         try:
             await connection.query("checkpoint", deadline_s=SOURCE_DEADLINE_S)
             (row,) = await connection.query(

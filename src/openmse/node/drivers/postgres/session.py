@@ -155,6 +155,23 @@ async def drop_slot(connection: Connection, settings: InstanceSettings) -> None:
     )
 
 
+async def drop_stale_link(connection: Connection, settings: InstanceSettings) -> bool:
+    """End the peer's replication connection over the direct path once it has another.
+
+    A dead path leaves its sender behind, and commits would wait for that one, the elder of two of
+    a name. Returns whether one was ended. Raises: DatabaseError.
+    """
+    rows = await connection.query(
+        "select pg_terminate_backend(old.pid) from pg_stat_replication old"
+        " where old.application_name = $1 and old.client_addr = $2::inet and exists ("
+        "select from pg_stat_replication new where new.application_name = $1"
+        " and new.client_addr <> $2::inet and new.backend_start > old.backend_start)",
+        [settings.peer_id, settings.peer_direct_address],
+        deadline_s=settings.status_deadline_s,
+    )
+    return bool(rows)
+
+
 async def probe_write(connection: Connection, settings: InstanceSettings) -> str:
     """Commit one tiny transaction to the local disk; a sentence if that fails, else ''.
 

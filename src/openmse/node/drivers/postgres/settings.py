@@ -45,6 +45,8 @@ class InstanceSettings:
     peer_id: str
     """'' while the primary is unpaired."""
     peer_address: str
+    peer_direct_address: str = ""
+    """The peer's end of the direct connection; '' where there is none."""
     peer_tls_name: str = ""
     """Name in the peer's server certificate; the peer's id if empty."""
     data_dir: Path
@@ -149,16 +151,23 @@ def _setting(name: str, value: str | int) -> str:
     return f"{name} = '{text}'\n"
 
 
-def peer_conninfo(settings: InstanceSettings, *, purpose: str = "") -> str:
+def peer_conninfo(
+    settings: InstanceSettings, *, purpose: str = "", direct_first: bool = False
+) -> str:
     """How this node's replication and rejoin reach the peer's server: mutual TLS, no password.
 
     Anything but replication names its ``purpose``: the plain node id is what synchronous commits
-    wait for, and the stream of a base backup must not be taken for it.
+    wait for, and the stream of a base backup must not be taken for it. With a direct connection
+    the string names both addresses, the wanted one first (libpq tries them in turn).
     """
     tls = settings.tls
+    host, address = settings.peer_tls_name or settings.peer_id, settings.peer_address
+    if settings.peer_direct_address:
+        both = (address, settings.peer_direct_address)
+        host, address = f"{host},{host}", ",".join(both[::-1] if direct_first else both)
     return _conninfo(
-        host=settings.peer_tls_name or settings.peer_id,
-        hostaddr=settings.peer_address,
+        host=host,
+        hostaddr=address,
         port=str(settings.port),
         user=REPLICATION_ROLE,
         dbname="postgres",
@@ -274,17 +283,24 @@ def render_fixed(
 
 
 def render_dynamic(
-    settings: InstanceSettings, *, names: bool, receiver: bool, generation: str
+    settings: InstanceSettings,
+    *,
+    names: bool,
+    receiver: bool,
+    generation: str,
+    direct_first: bool = False,
 ) -> str:
     """dynamic.conf: what changes while the server runs, by rewriting it and SIGHUP.
 
     ``names``: commits wait for the peer. ``receiver``: a standby may receive WAL.
     ``generation``: shows a session which version of this file is in force.
+    ``direct_first``: WAL comes over the direct connection where that can be reached.
     """
+    upstream = peer_conninfo(settings, direct_first=direct_first) if receiver else ""
     return (
         _setting(GENERATION, generation)
         + _setting("synchronous_standby_names", sync_names(settings) if names else "")
-        + _setting("primary_conninfo", peer_conninfo(settings) if receiver else "")
+        + _setting("primary_conninfo", upstream)
         + _setting("primary_slot_name", "")
     )
 
