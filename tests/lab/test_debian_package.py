@@ -80,7 +80,7 @@ def _has_what_it_promises(debian: Debian) -> None:
     assert [path for path in CONTAINS if path not in contents] == []
     assert 'hostname = "' in debian.run("/opt/mse/setup/setup.sh", "--print-answers")
     dry = debian.run("mse-setup", "--dry-run", "--answers", "/dev/null")
-    assert dry == "# Nothing would change.\n"
+    assert dry.startswith("# Nothing would change.\n")
     offered = debian.run(
         "sh", "-c", "COMP_WORDS='mse ha swi' COMP_CWORD=2 _MSE_COMPLETE=bash_complete mse"
     )

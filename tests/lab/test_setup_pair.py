@@ -1,6 +1,7 @@
 """Two machines set up by ``mse setup`` from answers files: paired, failed over, recovered."""
 
 import secrets
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -16,6 +17,7 @@ pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(240)]
 
 SECRET = "/etc/openmse/password"
 ANSWERS = "/etc/openmse/answers.toml"
+STATE, LOST = "/var/lib/openmse", "/var/lib/lost"
 NETWORK = """\
 [interface.eth0]
 address = "{address}"
@@ -97,7 +99,8 @@ def test_set_up_paired_failed_over_recovered_and_replaced(site: Site) -> None:
     set_up_and_pair(site)
     fail_over(site)
     recover(site)
-    change_roles_with_the_survivor(site)
+    replace_the_lost_primary(site)
+    the_lost_one_never_votes_again(site)
 
 
 def set_up_and_pair(site: Site) -> None:
@@ -144,27 +147,66 @@ def recover(site: Site) -> None:
     assert site.value("select count(*) from kept") == "2"
 
 
-def change_roles_with_the_survivor(site: Site) -> None:
-    """A primary that lost everything, as docs/setup.md tells; no row of the survivor is lost."""
+def replace_the_lost_primary(site: Site) -> None:
+    """One that lost its disk: another machine takes its place, and no row is lost."""
+    refused = site.mse("mse2", "ha", "readmit", "--yes", "--password-file", SECRET)
+    assert (refused.returncode, "mse1 owns, and only the owner" in refused.stderr) == (3, True)
+    refused = site.mse("mse1", "ha", "readmit", "--yes", "--password-file", SECRET)
+    assert (refused.returncode, "mse2 is heard, so it is not lost" in refused.stderr) == (3, True)
+    site.run("mse1", "rm", "-f", ENABLED)  # it has power again below, and runs nothing
     site.lab.power_off("mse1")
     site.until_owner("mse2")
     site.sql("insert into kept values (3)")
-    site.ok("mse2", "ha", "unpair", "--yes", "--without-peer")
-    site.ok("mse2", "node", "stop")
-    role = PRIMARY.replace('"mse1"', '"mse2"').replace("10.10.10.12", "10.10.10.11")
-    set_up(site, "mse2", role)
-    site.start("mse2")
-    site.until_owner("mse2")
-    assert site.value("select count(*) from kept") == "3"
-
+    site.ok("mse2", "ha", "readmit", "--yes", "--password-file", SECRET)
     site.lab.power_on("mse1")
-    site.until_answers("mse1")
-    site.ok("mse1", "node", "stop")
-    site.run("mse1", "sh", "-c", f"rm -rf /var/lib/openmse/* {CONFIG_PATH}")
-    set_up(site, "mse1", SECONDARY.replace('"mse2"', '"mse1"'))
+    site.run("mse1", "mv", STATE, LOST)
+    site.run("mse1", "sh", "-c", f"rm -f {CONFIG_PATH} /etc/openmse/setup-answers.toml")
+
+    recover_from = ("setup", "--recover-from", "10.10.10.12", "--answers", ANSWERS)
+    write(site, "mse1", ANSWERS, RECOVERY + NETWORK.format(address="10.10.10.11"))
+    write(site, "mse1", f"{SECRET}.wrong", "another password\n")
+    wrong = site.mse("mse1", *recover_from, "--pairing-password-file", f"{SECRET}.wrong")
+    assert (wrong.returncode, "MSE-PAIR-004" in wrong.stderr) == (1, True), wrong
+    assert site.run("mse1", "ls", STATE).returncode != 0, "nothing is made for a wrong password"
+    said = site.ok("mse1", *recover_from, "--pairing-password-file", SECRET)
+    assert "This machine is mse1-2 from now on, in the group of mse2." in said
+    assert "Success" in said
+    again = site.mse("mse1", *recover_from, "--pairing-password-file", SECRET)
+    assert (again.returncode, CONFIG_PATH in again.stderr) == (3, True)
+    site.run("mse1", "touch", ENABLED)
     site.start("mse1")
-    pair(site, "mse2", "mse1")
+    site.until_sync(60)
+    register = site.register()
+    assert (register["owner"], register["primary"]) == ("mse2", "mse1-2")
+    assert set(register["voters"]) == {"mse1-2", "mse2", "witness"}
+
+
+def the_lost_one_never_votes_again(site: Site) -> None:
+    """Its disk is found after all, and is started where it was."""
+    site.ok("mse1", "node", "stop")
+    swap = f"mv {STATE} {LOST}.new && mv {LOST} {STATE} && sed -i 's/mse1-2/mse1/' {CONFIG_PATH}"
+    assert site.run("mse1", "sh", "-c", swap).returncode == 0
+    site.start("mse1")
+    site.until_answers("mse1")
+    site.until(lambda: "party_refused" in site.events("mse2"), "mse2 refuses its certificate")
+    site.sql("insert into kept values (4)")
+    old = site.told("mse1")
+    assert (old["role"], old["admits_clients"]) != ("primary", True), old
     assert site.owner() == "mse2"
-    site.ok("mse2", "ha", "switchover")
+    assert "mse1" not in site.told("mse2")["register"]["voters"]
+    site.lab.power_off("mse2")  # now only the old one and the witness are there
+    ends_at = time.monotonic() + 4 * 2.0  # failover waits: who may take over has done so in one
+    while time.monotonic() < ends_at:
+        assert not site.told("mse1").get("admits_clients"), site.told("mse1")
+        time.sleep(0.2)
+    site.lab.power_on("mse2")
+    site.until_owner("mse2")
+    assert site.value("select count(*) from kept") == "4"
+    site.ok("mse1", "node", "stop")
+    back = f'rm -rf {STATE} && mv {LOST}.new {STATE} && sed -i \'s/"mse1"/"mse1-2"/\' {CONFIG_PATH}'
+    assert site.run("mse1", "sh", "-c", back).returncode == 0
+    site.start("mse1")
+    site.until_sync(60)
+    site.ok("mse2", "ha", "failback")
     site.until_owner("mse1")
-    assert site.value("select count(*) from kept") == "3"
+    assert site.value("select count(*) from kept") == "4"

@@ -93,6 +93,14 @@ class PairBody(Body):
     witness: WitnessBody | None = None
 
 
+class ReadmitBody(Body):
+    """The password that the new machine must know, and how long it is waited for, in seconds."""
+
+    password: Secret
+    valid_for_s: Annotated[float, Field(ge=60, le=86_400)] = 3600.0
+    confirm: NodeName
+
+
 class UnpairBody(Body):
     """``without_peer``: although the other node cannot be told."""
 

@@ -40,6 +40,7 @@ class OperationKind(StrEnum):
     RELEASE_PROTECT = "release_protect"
     PAIR = "pair"
     UNPAIR = "unpair"
+    READMIT = "readmit"
     SETTINGS = "settings"
     WITNESS_REPLACE = "witness_replace"
     WITNESS_REMOVE = "witness_remove"

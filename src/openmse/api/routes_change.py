@@ -16,6 +16,7 @@ from openmse.api.bodies import (
     Nothing,
     PairBody,
     PairingPasswordBody,
+    ReadmitBody,
     SettingsBody,
     StopBody,
     SwitchoverBody,
@@ -36,6 +37,7 @@ from openmse.node.control.commands import (
     MaintenanceArgs,
     PairArgs,
     Progress,
+    ReadmitArgs,
     StopArgs,
     SwitchoverArgs,
     TakeoverArgs,
@@ -228,6 +230,16 @@ def _pair(ctx: Context, args: PairArgs, management_port: int) -> Work:
         return replace(outcome, sentence=f"{outcome.sentence} {unknown}".strip())
 
     return work
+
+
+@router.post("/ha/readmit", **_ANSWER)
+async def readmit(ask: Asking, who: Administrator, body: ReadmitBody) -> Response:
+    """Wait for a new machine in place of the other node, which is lost for good."""
+    _confirm(ask.ctx.node, body.confirm)
+    args = ReadmitArgs(body.password.get_secret_value(), body.valid_for_s)
+    shown = {"valid_for_s": body.valid_for_s}
+    work = _command(ask.ctx, "readmit", args)
+    return await _answer(ask, OperationKind.READMIT, shown, ask.by(who), work)
 
 
 @router.post("/ha/unpair", **_ANSWER)

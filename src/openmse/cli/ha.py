@@ -22,6 +22,7 @@ _MOVE, _PAIR, _PAST = "openmse.cli.ha_move", "openmse.cli.ha_pair", "openmse.cli
         "drill": ("openmse.cli.ha_drill:drill", "Rehearse a switchover and the way back."),
         "pair": (f"{_PAIR}:pair", "Make a pair of this primary and a secondary."),
         "unpair": (f"{_PAIR}:unpair", "Dissolve the pair."),
+        "readmit": (f"{_PAIR}:readmit", "Wait for a new machine in place of a lost one."),
         "witness": (f"{_PAIR}:witness", "Replace or remove the third vote."),
         "settings": ("openmse.cli.ha_settings:settings", "Show or change the group's settings."),
         "events": (f"{_PAST}:events", "What has happened, in sentences."),

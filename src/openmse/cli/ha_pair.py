@@ -10,7 +10,7 @@ from openmse.cli.passwords import password
 from openmse.errors import CommandRefused, UsageError
 from openmse.install.engine.parts import admin_address
 from openmse.node.config import NodeConfig, Role, WitnessKind, WitnessSection
-from openmse.node.control.commands import PairArgs, UnpairArgs, WitnessArgs
+from openmse.node.control.commands import PairArgs, ReadmitArgs, UnpairArgs, WitnessArgs
 from openmse.platform import candidate
 
 _kind = click.Choice([kind.value for kind in WitnessKind if kind is not WitnessKind.NONE])
@@ -136,6 +136,32 @@ def unpair(ctx: click.Context, without_peer: bool, yes: bool) -> None:
         if not yes:
             click.confirm("Dissolve the pair?", abort=True, err=True)
         tell(perform(client, "unpair", UnpairArgs(without_peer)))
+
+
+@click.command()
+@click.option("--password-file", default="", metavar="FILE", help="A new password ('-': stdin).")
+@click.option(
+    "--minutes", default=60, type=click.IntRange(1, 1440), show_default=True, help="How long."
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_context
+def readmit(ctx: click.Context, password_file: str, minutes: int, yes: bool) -> None:
+    """Wait for a new machine that takes the place of the other node, which is lost for good.
+
+    Run it on the node that owns, then 'mse setup --recover-from' on the new machine with the same
+    password. The new machine gets a name of its own; the lost one is no party any more from then
+    on. Refused while the other node is heard.
+    """
+    with connect(ctx) as client:
+        peer = status(client).peer
+        if peer is not None and not yes:
+            click.confirm(
+                f"Shall a new machine take the place of {peer.name}, which never comes back?",
+                abort=True,
+                err=True,
+            )
+        secret = password(password_file, "Password for the new machine", confirm=True)
+        tell(perform(client, "readmit", ReadmitArgs(secret, minutes * 60.0)))
 
 
 @click.group()

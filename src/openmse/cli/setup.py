@@ -2,12 +2,15 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
+from openmse import ports
 from openmse.cli.machine import config_path, require_root
 from openmse.cli.passwords import password
 from openmse.errors import UsageError
+from openmse.node.config import PathsSection, Places
 
 
 @click.command()
@@ -19,6 +22,19 @@ from openmse.errors import UsageError
 @click.option("--accept-red", is_flag=True, help="With --answers: apply although checks are red.")
 @click.option("--unpair", is_flag=True, help="On a paired node: dissolve the pair first.")
 @click.option(
+    "--recover-from",
+    default="",
+    metavar="ADDRESS",
+    help="Take the place of a machine that this address's group has lost ('mse ha readmit' there).",
+)
+@click.option(
+    "--pairing-password-file",
+    default="",
+    metavar="FILE",
+    help="With --recover-from: the password that was set there ('-': stdin).",
+)
+@click.option("--pairing-port", default=ports.PAIRING, metavar="PORT", show_default=True)
+@click.option(
     "--root",
     default="/",
     metavar="DIR",
@@ -26,7 +42,7 @@ from openmse.errors import UsageError
     help="Set up the image below DIR instead of this machine.",
 )
 @click.pass_context
-def setup(ctx: click.Context, /, **options: str | bool) -> None:
+def setup(ctx: click.Context, /, **options: Any) -> None:
     """Set up this machine: host name, high availability, network, DNS, time, witness, passwords.
 
     Asks the questions of the guide, shows the current value of each, and changes nothing before
@@ -43,6 +59,8 @@ def setup(ctx: click.Context, /, **options: str | bool) -> None:
             "Name it from '/' on; nothing was changed.",
         )
     root = Path(str(options["root"])).resolve()
+    if options["recover_from"]:
+        _take_place(path, options, root)
     if root == Path("/") and not (options["dry_run"] or options["print_answers"]):
         require_root("mse setup")
     session = Session(
@@ -67,6 +85,23 @@ def setup(ctx: click.Context, /, **options: str | bool) -> None:
     except KeyboardInterrupt:
         click.echo("\nStopped; nothing was changed.", err=True)
         sys.exit(130)
+
+
+def _take_place(path: Path, options: dict[str, Any], root: Path) -> None:
+    """The first half of a recovery from the other node; the wizard is the second."""
+    from openmse.setup.readmission import readmit
+
+    if options["dry_run"] or options["print_answers"] or root != Path("/"):
+        raise UsageError(
+            "--recover-from changes this machine and its group: it goes with none of --dry-run, "
+            "--print-answers and --root. Nothing was changed."
+        )
+    require_root("mse setup --recover-from")
+    secret = password(options["pairing_password_file"], "Password set by 'mse ha readmit'")
+    section = PathsSection()
+    places = Places(Path(section.state_dir), Path(section.run_dir))
+    owner, port = options["recover_from"], int(options["pairing_port"])
+    click.echo(readmit(owner, port, secret, config=str(path), places=places))
 
 
 def main() -> None:

@@ -326,8 +326,7 @@ def target_of(n: Node, found: Row, verdict: Verdict) -> Config:
     wants_change = verdict in (Verdict.VOTERS_CHANGED, Verdict.STOP_ON_PURPOSE)
     if wants_change and n.pending is not None:
         target = replace(target, settings=n.pending.settings, voters=n.pending.voters)
-        if known.primary not in [voter.id for voter in target.voters]:
-            target = replace(target, primary=n.me)  # the configured primary has left the group
+        target = replace(target, primary=_primary_in(target, known))
     changed = facts.readmitted(n) if verdict is Verdict.VOTERS_CHANGED else None
     if changed is not None and n.pending is None:
         target = replace(target, voters=changed.voters)
@@ -335,6 +334,16 @@ def target_of(n: Node, found: Row, verdict: Verdict) -> Config:
         # two voters alone are no majority of anything once one is gone (protocol §8)
         target = replace(target, mode=Mode.PINNED)
     return target
+
+
+def _primary_in(target: Config, known: Config) -> str:
+    """The configured primary of a config with other voters: a node that joins as the primary
+    leaves takes its place (re-admission); with nobody to take it, it is the owner's."""
+    nodes = [voter.id for voter in target.voters if not voter.is_witness]
+    if known.primary in nodes:
+        return known.primary
+    before = [voter.id for voter in known.voters]
+    return next((node for node in nodes if node not in before), target.owner)
 
 
 def _beat(d: Draft) -> None:

@@ -241,6 +241,11 @@ class Places(Struct, frozen=True):
         return self.state_dir / "pairing-password"
 
     @property
+    def readmission(self) -> Path:
+        """What an owner knows of the password with which a new machine is waited for."""
+        return self.state_dir / "readmission-password"
+
+    @property
     def events(self) -> Path:
         """The event log."""
         return self.state_dir / "events.jsonl"

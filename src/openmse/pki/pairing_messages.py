@@ -19,6 +19,9 @@ from openmse.pki.password import (
 from openmse.wire.versions import OLDEST_VERSION, WIRE_VERSION
 
 PAIRING_VERSION = 1
+READMISSION_VERSION = 2
+"""The same conversation with the parts changed: the responder gives its group, the initiator
+takes it. Who knows only pairing answers ``Code.VERSION``."""
 MAX_FRAME_BYTES = 64 << 10
 
 
@@ -77,7 +80,7 @@ Clear = Hello | Refuse | Share | Confirm
 
 
 class Offer(Struct, frozen=True, tag="offer"):
-    """What the initiator gives to the responder.
+    """What the giver gives: the initiator of a pairing, the responder of a re-admission.
 
     A witness gets neither the authority's key nor the register's seed, and only the root key of
     its own datagrams. ``group_info``, ``settings`` and ``register_seed`` are bytes to this module.
@@ -97,7 +100,7 @@ class Offer(Struct, frozen=True, tag="offer"):
 
 
 class Facts(Struct, frozen=True, tag="facts"):
-    """What the responder says of itself. ``addresses`` and ``names`` go into its certificate;
+    """What the taker says of itself. ``addresses`` and ``names`` go into its certificate;
     ``machine`` and ``info`` are bytes to this module."""
 
     id: str
@@ -110,7 +113,7 @@ class Facts(Struct, frozen=True, tag="facts"):
 
 
 class Requests(Struct, frozen=True, tag="requests"):
-    """The responder's facts, and its certificate requests (PEM)."""
+    """The taker's facts, and its certificate requests (PEM)."""
 
     facts: Facts
     node: bytes
@@ -118,14 +121,14 @@ class Requests(Struct, frozen=True, tag="requests"):
 
 
 class Certificates(Struct, frozen=True, tag="certificates"):
-    """What the initiator issued (PEM)."""
+    """What the giver issued (PEM)."""
 
     node: bytes
     replication: bytes = b""
 
 
 class Prepared(Struct, frozen=True, tag="prepared"):
-    """The responder has checked everything and can commit."""
+    """The taker has checked everything and can commit."""
 
 
 class Commit(Struct, frozen=True, tag="commit"):
@@ -133,11 +136,11 @@ class Commit(Struct, frozen=True, tag="commit"):
 
 
 class Committed(Struct, frozen=True, tag="committed"):
-    """The responder has stored it all, durably."""
+    """The taker has stored it all, durably."""
 
 
 class Done(Struct, frozen=True, tag="done"):
-    """The initiator knows; the password is no longer needed."""
+    """The giver knows; the password is no longer needed."""
 
 
 class Refused(Struct, frozen=True, tag="refused"):

@@ -1,34 +1,37 @@
-"""Pairing and enrolling, the responder's side: a secondary, or a witness.
+"""Pairing, enrolling and re-admission, the responder's side: a machine that waits with a password.
 
-Embedded in the health monitor or the witness. Slow arithmetic runs in a thread. Everything is
-stored by one call of the handler's ``commit``; before it, a broken connection changes nothing.
+Embedded in the health monitor or the witness. Slow arithmetic runs in a thread. A secondary and a
+witness take, and everything is stored by one call of the handler's ``commit``; before it, a broken
+connection changes nothing. The owner of a group gives it to a machine that is new in it.
 """
 
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
-from msgspec import Struct
-
 from openmse.errors import MseError, PairingError, PeerError
-from openmse.pki.names import Identity, Role
+from openmse.pki.names import Role
+from openmse.pki.pairing_exchange import (
+    Paired,
+    PairingOffer,
+    PairingResult,
+    Progress,
+    Responder,
+    Taker,
+    give,
+    take,
+)
 from openmse.pki.pairing_messages import (
     PAIRING_VERSION,
-    Certificates,
+    READMISSION_VERSION,
     Code,
-    Commit,
-    Committed,
     Done,
-    Facts,
     Hello,
-    Offer,
-    Prepared,
     Refuse,
     Refused,
-    Requests,
     Share,
     code_of,
     refusal,
@@ -39,71 +42,41 @@ from openmse.sockets import Address, bind, open_socket
 from openmse.wire.ids import is_id
 from openmse.wire.versions import common_version
 
+__all__ = ["Giver", "Paired", "PairingServer", "Responder", "Taker"]
+
 MAX_CONVERSATIONS = 4
 CONVERSATION_TIMEOUT_S = 60.0
 
 
-class Responder(Struct, frozen=True):
-    """Who waits. ``groups``: those it belongs to; at most ``group_limit`` of them."""
-
-    id: str
-    role: Role
-    software: str
-    groups: tuple[str, ...] = ()
-    group_limit: int = 1
-
-
-class Paired(Struct, frozen=True):
-    """Everything the responder is to store; keys and certificates are PEM.
-
-    ``offer.authority_key`` and the replication pair are empty for a witness. A node's two
-    certificates are for the same key.
-    """
-
-    initiator: str
-    offer: Offer
-    key: bytes
-    certificate: bytes
-    replication_key: bytes
-    replication_certificate: bytes
-    fingerprint: str
-
-    def __repr__(self) -> str:
-        return f"Paired(initiator={self.initiator!r}, group={self.offer.group!r})"
-
-
-class PairingHandler(Protocol):
-    """What the server needs of the program around it."""
+class Giver(Protocol):
+    """What a re-admission needs of the owner around it."""
 
     def responder(self) -> Responder:
         """Who this machine is now."""
         ...
 
-    def facts(self) -> Facts:
-        """What the initiator is told, once it has proven the password."""
+    def offer(self) -> tuple[str, PairingOffer]:
+        """The name that the new machine gets, and the group. Raises CommandRefused where there
+        is nobody to be replaced now."""
         ...
 
-    def review(self, initiator: str, offer: Offer) -> None:
-        """Raise CommandRefused or PairingError where this offer cannot be taken."""
-        ...
-
-    async def commit(self, paired: Paired) -> None:
-        """Store it all durably, or nothing and raise an MseError. May be repeated: an initiator
-        that did not hear of the first time comes again with the same group."""
+    async def admit(self, result: PairingResult) -> None:
+        """The new machine has stored everything: make it the other node. Raises MseError."""
         ...
 
 
 class PairingServer:
-    """Listens for pairings while open.
+    """Listens for pairings while open, or for one re-admission.
 
-    ``is_one_shot``: the password is forgotten after a pairing (a node); a witness keeps its own.
+    ``handler``: what takes, or a Giver that gives. ``is_one_shot``: the password is forgotten
+    after a pairing (a node); a witness keeps its own.
     ``on_refused(error, address)``: for the event log.
     """
 
     def __init__(
         self,
         store: PairingStore,
-        handler: PairingHandler,
+        handler: Taker | Giver,
         *,
         bind: Address,
         is_one_shot: bool = True,
@@ -112,6 +85,7 @@ class PairingServer:
     ) -> None:
         self._store = store
         self._handler = handler
+        self._version = PAIRING_VERSION if isinstance(handler, Taker) else READMISSION_VERSION
         self._bind = bind
         self._is_one_shot = is_one_shot
         self._clock = clock
@@ -186,24 +160,42 @@ class PairingServer:
             raise
         self._store.forgive(self._clock())
         try:
-            await self._pair(sealed, theirs.id, me)
+            is_known = await self._exchange(sealed, theirs.id)
         except MseError as error:
             await sealed.send(Refused(error.sentence, error.hint, error.code))
             raise
+        if is_known and self._is_one_shot:
+            self._store.clear()
+
+    async def _exchange(self, sealed: SealedStream, initiator: str) -> bool:
+        """Whether both sides are known to know; if not, the password stays until it expires."""
+        handler = self._handler
+        if isinstance(handler, Taker):
+            return await take(sealed, initiator, handler)
+        name, offer = handler.offer()
+        await handler.admit(await give(sealed, name, offer, Progress()))
+        with suppress(ConnectionError, TimeoutError):  # it has stored all, and need not know
+            await sealed.send(Done())
+        return True
 
     async def _greet(self, stream: Stream, theirs: Hello, me: Responder) -> None:
         self._check_hello(theirs, me)
         armed = self._store.check(self._clock())
-        await stream.send(Hello(me.id, me.role, me.software, theirs.kind, salt=armed.salt))
+        version = self._version
+        hello = Hello(me.id, me.role, me.software, theirs.kind, salt=armed.salt, version=version)
+        await stream.send(hello)
 
     def _check_hello(self, theirs: Hello, me: Responder) -> None:
-        if theirs.version != PAIRING_VERSION:
+        if theirs.version not in (PAIRING_VERSION, READMISSION_VERSION):
             raise refusal(Code.VERSION)
+        if theirs.version != self._version:
+            raise refusal(Code.NOT_WAITING)
         try:
             common_version(theirs.lowest_wire, theirs.highest_wire)
         except PeerError as error:
             raise refusal(Code.VERSION) from error
-        if not (is_id(theirs.id) and is_id(theirs.group)):
+        is_named = is_id(theirs.group) or self._version == READMISSION_VERSION
+        if not (is_id(theirs.id) and is_named):
             raise refusal(Code.BROKEN)
         if theirs.kind is not me.role or theirs.role is not Role.NODE:
             raise refusal(Code.ROLE)
@@ -212,84 +204,8 @@ class PairingServer:
         if me.role is Role.NODE and theirs.software != me.software:
             raise refusal(Code.SOFTWARE)
         is_new = theirs.group not in me.groups
-        if is_new and len(me.groups) >= me.group_limit:
+        if self._version == PAIRING_VERSION and is_new and me.is_full:
             raise refusal(Code.OTHER_GROUP)
-
-    async def _pair(self, sealed: SealedStream, initiator: str, me: Responder) -> None:
-        offer = await sealed.receive(Offer)
-        if not is_id(offer.group) or (offer.group not in me.groups and _is_full(me)):
-            raise refusal(Code.OTHER_GROUP)
-        self._handler.review(initiator, offer)
-        facts = self._handler.facts()
-        key, requests = await asyncio.to_thread(_make_requests, facts, me.role)
-        await sealed.send(requests)
-        certificates = await sealed.receive(Certificates)
-        paired = await asyncio.to_thread(_check, initiator, offer, me, key, certificates)
-        await sealed.send(Prepared())
-        await sealed.receive(Commit)
-        await _to_its_end(self._handler.commit(paired))
-        try:
-            await sealed.send(Committed())
-            await sealed.receive(Done)
-        except (PairingError, ConnectionError, TimeoutError):
-            return  # it may not know, and come again: the password stays until it expires
-        if self._is_one_shot:
-            self._store.clear()
-
-
-async def _to_its_end(storing: Coroutine[None, None, None]) -> None:
-    """Nothing that ends the conversation may leave half of it stored."""
-    task = asyncio.ensure_future(storing)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await task
-        raise
 
 
 _TELLING = (Code.VERSION, Code.SOFTWARE)
-
-
-def _is_full(me: Responder) -> bool:
-    return len(me.groups) >= me.group_limit
-
-
-def _make_requests(facts: Facts, role: Role) -> tuple[bytes, Requests]:
-    from openmse.pki.authority import REPLICATION_USER, new_key, signing_request
-
-    key = new_key()
-    if role is Role.WITNESS:
-        return key, Requests(facts, signing_request(key, facts.id))
-    client = signing_request(key, REPLICATION_USER)
-    return key, Requests(facts, signing_request(key, facts.id), client)
-
-
-def _check(
-    initiator: str,
-    offer: Offer,
-    me: Responder,
-    key: bytes,
-    certificates: Certificates,
-) -> Paired:
-    """What was issued is what was asked for, so that nothing useless is ever stored."""
-    from openmse.pki.authority import Authority, belongs, public_fingerprint, verify
-
-    facts = verify(certificates.node, offer.authority_certificate)
-    is_right = facts.identity == Identity(offer.group, me.role, me.id)
-    is_right = is_right and belongs(certificates.node, key)
-    if me.role is Role.NODE:
-        client = verify(certificates.replication, offer.authority_certificate)
-        is_right = is_right and client.identity == Identity(offer.group, Role.REPLICATION, me.id)
-        is_right = is_right and belongs(certificates.replication, key)
-        Authority(offer.authority_certificate, offer.authority_key)
-    if not is_right:
-        raise refusal(Code.BROKEN)
-    return Paired(
-        initiator,
-        offer,
-        key,
-        certificates.node,
-        key if me.role is Role.NODE else b"",
-        certificates.replication,
-        public_fingerprint(certificates.node),
-    )

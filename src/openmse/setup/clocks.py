@@ -90,10 +90,15 @@ def _servers(text: str) -> tuple[str, ...]:
 
 def _without_sources(text: str) -> str:
     lines = text.splitlines()
-    kept = [f"{REPLACED}{line}" if line.split()[:1] in _WORDS else line for line in lines]
+    kept = [f"{REPLACED}{line}" if _is_source(line.split()) else line for line in lines]
     if not any(line.split() == SOURCE_DIR.split() for line in kept):
         kept.append(SOURCE_DIR)
     return "".join(f"{line}\n" for line in kept)
+
+
+def _is_source(words: list[str]) -> bool:
+    """Whether a line names servers; what a DHCP server names differs between networks."""
+    return words[:1] in _WORDS or words[:2] == ["sourcedir", "/run/chrony-dhcp"]
 
 
 _WORDS = [[word] for word in _SOURCES]

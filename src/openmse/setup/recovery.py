@@ -17,8 +17,8 @@ from openmse.setup.values import NO, PRIMARY, SECONDARY, YES, View
 
 NO_FACTS = (
     "Recovery mode was asked for, but no facts of a group are left on this machine, so there is "
-    "nothing to restore from. Answer no; to bring the pair back without losing the secondary's "
-    "data follow 'A primary that lost everything' in docs/setup.md."
+    "nothing to restore from. Answer no; to take the place of a lost machine in its pair run 'mse "
+    "ha readmit' on the other node and 'mse setup --recover-from' here (docs/setup.md)."
 )
 
 

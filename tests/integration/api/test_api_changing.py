@@ -10,7 +10,7 @@ from api_machine import CalmCore, Machine, Served, SlowPairing, until
 from live_core import NoPairing, config, serving
 
 from openmse.ha.values import Mode
-from openmse.node.control.commands import PairArgs, WitnessArgs
+from openmse.node.control.commands import PairArgs, ReadmitArgs, WitnessArgs
 
 PAIR = {"peer": "127.10.10.12", "password": "pairing secret 1"}
 
@@ -114,13 +114,17 @@ def test_pairing_reaches_the_health_monitor(machine: Machine) -> None:
         replaced = served.ok("PUT", "/v1/ha/witness", json=witness)
         removed = served.ok("DELETE", "/v1/ha/witness?confirm=mse1")
         unpaired = served.ok("POST", "/v1/ha/unpair", json={"confirm": "mse1"})
+        again = {"password": "another secret 3", "confirm": "mse1"}
+        waiting = served.ok("POST", "/v1/ha/readmit", json=again)
     enrolled = WitnessArgs("console", address="10.10.10.13", password="witness secret 2")
     assert pairing.asked == [
         PairArgs("127.10.10.12", "pairing secret 1", witness=enrolled),
         enrolled,
         "remove",
         ("unpair", False),
+        ReadmitArgs("another secret 3", 3600.0),
     ]
+    assert (waiting["sentence"], waiting["args"]) == ("waiting", {"valid_for_s": 3600.0})
     told = [one["sentence"] for one in (done, replaced, removed, unpaired)]
     assert told[1:] == ["replaced", "removed", "dissolved"]
     assert told[0].startswith("paired The machine types were not compared: the management API of ")

@@ -27,7 +27,7 @@ from openmse.ha.values import (
     Settings,
     Voter,
 )
-from openmse.node.control.commands import JournalFlushed, PairArgs, WitnessArgs
+from openmse.node.control.commands import JournalFlushed, PairArgs, ReadmitArgs, WitnessArgs
 from openmse.node.control.handler import Handler
 from openmse.node.control.server import ControlServer
 from openmse.node.control.snapshot import Facts
@@ -173,6 +173,11 @@ class NoPairing:
         """Remember."""
         self.asked.append(("unpair", without_peer))
         return "dissolved"
+
+    async def readmit(self, args: ReadmitArgs) -> str:
+        """Remember."""
+        self.asked.append(args)
+        return "waiting"
 
     async def replace_witness(self, args: WitnessArgs) -> str:
         """Remember."""

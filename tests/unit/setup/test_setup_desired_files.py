@@ -240,6 +240,12 @@ def test_chrony_follows_only_the_given_servers() -> None:
     assert clocks.ntp_files(again, ()) == {"/etc/chrony/sources.d/openmse.sources": None}
 
 
+def test_chrony_does_not_follow_what_dhcp_names_either() -> None:
+    text = "sourcedir /run/chrony-dhcp\nsourcedir /etc/chrony/sources.d\nrtcsync\n"
+    files = clocks.ntp_files(World(files={CHRONY_PATH: text}), ("10.10.10.2",))
+    assert files[CHRONY_PATH] == f"# replaced by mse setup: {text}"
+
+
 # -- the product's file -----------------------------------------------------------------------
 
 MACHINE = Machine(interfaces=(Interface(name="eth0"), Interface(name="eth1")))

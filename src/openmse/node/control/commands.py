@@ -77,6 +77,14 @@ class UnpairArgs(Struct, frozen=True, forbid_unknown_fields=True):
     without_peer: bool = False
 
 
+class ReadmitArgs(Struct, frozen=True, forbid_unknown_fields=True):
+    """``readmit``: wait for a new machine in place of the lost one. No secret is ever shown."""
+
+    password: str
+    valid_for_s: float = 3600.0
+    """How long it is waited for: 60 s to a day."""
+
+
 class StopArgs(Struct, frozen=True, forbid_unknown_fields=True):
     """``stop``: the machine's planned stop, with or without handing over first."""
 

@@ -36,6 +36,7 @@ from openmse.node.control.commands import (
     NoArgs,
     PairArgs,
     Progress,
+    ReadmitArgs,
     SettingsArgs,
     StopArgs,
     SwitchoverArgs,
@@ -76,6 +77,9 @@ class Pairing(Protocol):
 
     async def unpair(self, *, without_peer: bool) -> str:
         """Dissolve the group."""
+
+    async def readmit(self, args: ReadmitArgs) -> str:
+        """Wait for a new machine in place of a lost one."""
 
     async def replace_witness(self, args: WitnessArgs) -> str:
         """Enrol another witness and give it the vote of the present one."""
@@ -201,6 +205,12 @@ class Handler:
         """Dissolve the group."""
         return Done(await self._pairing.unpair(without_peer=args.without_peer))
 
+    async def readmit(self, args: ReadmitArgs, _caller: Caller, _emit: Emit) -> Done:
+        """Wait for a new machine in place of a lost one."""
+        if not 60.0 <= args.valid_for_s <= 86_400.0:
+            raise UsageError("It is waited for one minute to one day; nothing was changed.")
+        return Done(await self._pairing.readmit(args))
+
     async def replace_witness(self, args: WitnessArgs, _caller: Caller, _emit: Emit) -> Done:
         """Give the third vote to another witness."""
         return Done(await self._pairing.replace_witness(args))
@@ -313,6 +323,7 @@ _TABLE: dict[str, _Entry] = {
     "stop": _Entry(StopArgs, Handler.stop, True),
     "pair": _Entry(PairArgs, Handler.pair, True),
     "unpair": _Entry(UnpairArgs, Handler.unpair, True),
+    "readmit": _Entry(ReadmitArgs, Handler.readmit, True),
     "replace_witness": _Entry(WitnessArgs, Handler.replace_witness, True),
     "remove_witness": _Entry(NoArgs, Handler.remove_witness, True),
     "flush_journal": _Entry(NoArgs, Handler.flush_journal, True),

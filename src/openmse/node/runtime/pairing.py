@@ -28,7 +28,7 @@ from openmse.ha.events import Command, Maintenance
 from openmse.ha.names import is_heard
 from openmse.ha.state import Node
 from openmse.node.config import NodeConfig, Role, WitnessKind
-from openmse.node.control.commands import PairArgs, WitnessArgs
+from openmse.node.control.commands import PairArgs, ReadmitArgs, WitnessArgs
 from openmse.node.direct import is_address, keeping_direct, with_direct, without_direct
 from openmse.node.group import GroupInfo, NodeInfo, WitnessInfo
 from openmse.node.identity import keyring
@@ -41,6 +41,7 @@ from openmse.node.runtime.notices import (
     Notice,
 )
 from openmse.node.runtime.pairing_desk import PairingDesk, write_witness_key
+from openmse.node.runtime.readmission import ReadmissionDesk
 from openmse.pki.files import read_file
 from openmse.pki.names import Role as Party
 
@@ -94,18 +95,24 @@ class NodePairing:
         self._config = config
         self._host = host
         self._desk = PairingDesk(config, host)
+        self._readmission = ReadmissionDesk(config, host)
         self._is_busy = False
         self._dissolved = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def is_open(self) -> bool:
-        """Whether a secondary's pairing port listens."""
+        """Whether a secondary's pairing port listens for its primary."""
         return self._desk.is_open
 
     async def refresh(self) -> None:
-        """Open or close the pairing port as the group and the password ask for."""
-        await self._desk.refresh()
+        """Open or close the pairing port as the group and the passwords ask for."""
+        if self._readmission.is_wanted:
+            await self._desk.close()  # there is one port, and one of two conversations on it
+            await self._readmission.refresh()
+        else:
+            await self._readmission.close()
+            await self._desk.refresh()
 
     async def close(self) -> None:
         """The daemon ends."""
@@ -113,6 +120,7 @@ class NodePairing:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._desk.close()
+        await self._readmission.close()
 
     # -- commands --------------------------------------------------------------------------
 
@@ -161,6 +169,25 @@ class NodePairing:
             self._host.take_group(replace(group, witness=None, revision=group.revision + 1))
             await self._in_force()
         return f"{group.witness.name} is no witness of this pair any more."
+
+    async def readmit(self, args: ReadmitArgs) -> str:
+        """Wait for a new machine in place of the lost one; raises CommandRefused, UsageError."""
+        with self._one_at_a_time():
+            sentence = self._readmission.arm(args.password, args.valid_for_s)
+            try:
+                await self.refresh()
+            except MseError:
+                self._readmission.disarm()
+                raise
+            self._note("readmission_open", "warning", sentence)
+        self._spawn(self._refresh_after(args.valid_for_s + 1.0))
+        return sentence
+
+    async def _refresh_after(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        if self._host.is_live:
+            with contextlib.suppress(MseError):  # the next life looks again
+                await self.refresh()
 
     async def unpair(self, *, without_peer: bool) -> str:
         """Dissolve the group; raises CommandRefused."""

@@ -108,7 +108,7 @@ class PairingDesk:
 
     def review(self, initiator: str, offer: Offer) -> None:
         """Raise PairingError or CommandRefused where the two machines do not fit together."""
-        info = _info(offer)
+        info = facts_in(offer)
         primary = info.node(initiator)
         if primary is None or info.group != offer.group or len(offer.heartbeat_key) != KEY_BYTES:
             raise PairingError("The primary's facts of its group do not fit together.")
@@ -118,54 +118,15 @@ class PairingDesk:
 
     async def commit(self, paired: Paired) -> None:
         """Store keys and certificates, and the group's facts last. Raises StateError."""
-        offer, config = paired.offer, self._config
-        ring = keyring(config)
-        make_directories(config)
-        self._set_other_group_aside(ring.authority, offer)
-        write_file(ring.authority, offer.authority_certificate, mode=PUBLIC)
-        write_file(ring.authority_key, offer.authority_key, mode=PRIVATE)
-        write_file(ring.key, paired.key, mode=PRIVATE)
-        write_file(ring.certificate, paired.certificate, mode=PUBLIC)
-        write_file(ring.heartbeat, offer.heartbeat_key, mode=PRIVATE)
-        info = _info(offer)
-        issue_database(config, info, offer.authority_certificate, offer.authority_key)
-        if info.witness is not None:
-            write_witness_key(config, info.witness.name)
-        me = replace(node_info(config), incarnation=self._host.incarnation)
-        others = tuple(node for node in info.nodes if node.name != me.name)
+        info, aside = keep_identity(self._config, paired, self._host.incarnation)
+        if aside is not None:
+            self._note(
+                "data_kept",
+                "warning",
+                f"This node held the database of another group; it is kept aside in {aside}.",
+            )
         self._note("paired", "info", f"Paired with {paired.initiator}, the primary of the group.")
-        self._host.take_group(replace(info, nodes=(*others, me), revision=info.revision + 1))
-
-    def _set_other_group_aside(self, authority: Path, offer: Offer) -> None:
-        """A copy of another group's database is never followed from here, nor thrown away.
-
-        Its histories may bear the same names: it would pass for one that is ahead. Raises
-        StateError.
-        """
-        data_dir = self._config.places.data_dir
-        if not authority.exists() or not data_dir.exists():
-            return
-        if read_file(authority) == offer.authority_certificate:
-            return
-        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        aside = data_dir.with_name(f"{data_dir.name}.left-{stamp}")
-        record = self._config.places.state_dir / "postgres" / "directory.json"
-        try:
-            data_dir.rename(aside)
-            with contextlib.suppress(FileNotFoundError):
-                record.rename(record.with_name(f"{record.name}.left-{stamp}"))
-            fsync_directory(data_dir.parent)
-        except OSError as error:
-            raise StateError(
-                f"The database of the group this node belonged to, {data_dir}, cannot be kept "
-                f"aside: {error.strerror}.",
-                "Move it away by hand, then pair again.",
-            ) from error
-        self._note(
-            "data_kept",
-            "warning",
-            f"This node held the database of another group; it is kept aside in {aside}.",
-        )
+        self._host.take_group(info)
 
     def _on_refused(self, error: MseError, address: str) -> None:
         self._note("pairing_refused", "warning", f"A pairing from {address}: {error.sentence}")
@@ -174,7 +135,60 @@ class PairingDesk:
         self._host.note(Note(kind, severity, sentence))
 
 
-def _info(offer: Offer) -> GroupInfo:
+def keep_identity(
+    config: NodeConfig, paired: Paired, incarnation: str
+) -> tuple[GroupInfo, Path | None]:
+    """Store what makes this machine a member; the facts, to be saved last, and what was set aside.
+
+    Raises StateError.
+    """
+    offer, ring = paired.offer, keyring(config)
+    make_directories(config)
+    aside = _set_other_group_aside(config, ring.authority, offer)
+    write_file(ring.authority, offer.authority_certificate, mode=PUBLIC)
+    write_file(ring.authority_key, offer.authority_key, mode=PRIVATE)
+    write_file(ring.key, paired.key, mode=PRIVATE)
+    write_file(ring.certificate, paired.certificate, mode=PUBLIC)
+    write_file(ring.heartbeat, offer.heartbeat_key, mode=PRIVATE)
+    info = facts_in(offer)
+    issue_database(config, info, offer.authority_certificate, offer.authority_key)
+    if info.witness is not None:
+        write_witness_key(config, info.witness.name)
+    me = replace(node_info(config), incarnation=incarnation)
+    others = tuple(node for node in info.nodes if node.name != me.name)
+    return replace(info, nodes=(*others, me), revision=info.revision + 1), aside
+
+
+def _set_other_group_aside(config: NodeConfig, authority: Path, offer: Offer) -> Path | None:
+    """A copy of another group's database is never followed from here, nor thrown away.
+
+    Its histories may bear the same names: it would pass for one that is ahead. Raises
+    StateError.
+    """
+    data_dir = config.places.data_dir
+    if not authority.exists() or not data_dir.exists():
+        return None
+    if read_file(authority) == offer.authority_certificate:
+        return None
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    aside = data_dir.with_name(f"{data_dir.name}.left-{stamp}")
+    record = config.places.state_dir / "postgres" / "directory.json"
+    try:
+        data_dir.rename(aside)
+        with contextlib.suppress(FileNotFoundError):
+            record.rename(record.with_name(f"{record.name}.left-{stamp}"))
+        fsync_directory(data_dir.parent)
+    except OSError as error:
+        raise StateError(
+            f"The database of the group this node belonged to, {data_dir}, cannot be kept "
+            f"aside: {error.strerror}.",
+            "Move it away by hand, then pair again.",
+        ) from error
+    return aside
+
+
+def facts_in(offer: Offer) -> GroupInfo:
+    """The group's facts in an offer; raises PairingError."""
     try:
         return msgspec.json.decode(offer.group_info, type=GroupInfo)
     except msgspec.MsgspecError as error:

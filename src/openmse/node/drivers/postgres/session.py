@@ -135,6 +135,7 @@ async def keep_slot(
         await connection.query("select pg_drop_replication_slot($1)", [name], deadline_s=deadline_s)
         rows = []
     if not rows:
+        await connection.query(_DROP_OTHERS, [name], deadline_s=deadline_s)
         await connection.query(
             "select pg_create_physical_replication_slot($1, true)", [name], deadline_s=deadline_s
         )
@@ -144,6 +145,13 @@ async def keep_slot(
             [name, format_lsn(peer_flush_lsn)],
             deadline_s=deadline_s,
         )
+
+
+_DROP_OTHERS = (
+    "select pg_drop_replication_slot(slot_name) from pg_replication_slots"
+    r" where slot_name like 'openmse\_%' and slot_name <> $1 and not active"
+)
+"""Of peers that were replaced: nothing would ever advance theirs."""
 
 
 async def drop_slot(connection: Connection, settings: InstanceSettings) -> None:
