@@ -223,11 +223,13 @@ class Lanes(World):
         """A client is told that its commit is safe."""
         one = Acknowledgement(m.id, write, by_peer, m.data.is_licensed)
         self.say(f"{m.id} acknowledges {write}" + ("" if by_peer else " without the peer"))
-        m.data = replace(m.data, installed=write[1] % db.SERIALS)
         forced = self.history.forced_term
         if m.data.lineage is not None and m.data.lineage.term < forced:
             return  # after a forced takeover the old history's loss is on record (§2.5)
-        self.history = observer.acknowledged(self.history, one, m.record.known)
+        before = self.history
+        self.history = observer.acknowledged(before, one, m.record.known)
+        if self.history is not before:
+            m.data = replace(m.data, installed=write[1] % db.SERIALS)
 
     def stream(self, standby: Machine) -> bool:
         """Ship what the standby lacks, and its answer back; False if nothing changes."""
