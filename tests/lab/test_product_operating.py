@@ -3,6 +3,7 @@
 import json
 import subprocess
 import time
+from itertools import takewhile
 
 import pytest
 from operating import NODES, OTHER, Site
@@ -82,6 +83,7 @@ def test_a_drill_and_its_report(pair: Site) -> None:
 def test_a_drill_that_loses_the_other_node_breaks_off_and_moves_nothing_more(pair: Site) -> None:
     old, new = pair.owner(), OTHER[pair.owner()]
     pair.lab.slow(old, delay_ms=60)  # so that it cannot be in step again before its power is cut
+    pair.until_sync()
     drill = pair.lab.popen(
         new,
         ["mse", "ha", "drill", "--yes", "--json", "--settle", "3"],
@@ -93,8 +95,8 @@ def test_a_drill_that_loses_the_other_node_breaks_off_and_moves_nothing_more(pai
     with drill:
         try:
             assert drill.stderr is not None
-            said = iter(drill.stderr.readline, "")
-            assert any(line.startswith(f"in step under {new}") for line in said), "handed over"
+            said = [*takewhile(lambda line: f"in step under {new}" not in line, drill.stderr)]
+            assert drill.poll() is None, said
             pair.lab.power_off(old)
             out, errors = drill.communicate(timeout=30)
         finally:
