@@ -68,6 +68,11 @@ def number(value: Any) -> Any:
     return f"{value:g}" if isinstance(value, float) else value
 
 
+def spaced(text: str) -> str:
+    """A word of the protocol as people write it: hand over; states and sentences as they are."""
+    return text.replace("_", " ") if text.islower() and " " not in text else text
+
+
 def dash(value: Any) -> Any:
     """The value, or a dash where there is none."""
     return NONE if value is None or value == "" else value
@@ -90,7 +95,7 @@ def all_filters(language: str, gettext: Callable[[str], str]) -> dict[str, Calla
     def word(value: str | None) -> str:
         """A word of the protocol in the reader's language; states stay as they are."""
         text = gettext(value) if value else NONE
-        return text.replace("_", " ") if text == value and value.islower() else text
+        return spaced(text)
 
     def told(value: str | None) -> Markup:
         """What an engine (or this console) says, in the reader's language where it is known."""
@@ -107,7 +112,7 @@ def all_filters(language: str, gettext: Callable[[str], str]) -> dict[str, Calla
     def step(name: str) -> str:
         """A step's name: a word of the protocol, or a few words with a machine's name in them."""
         known = gettext(name)
-        return known if known != name else catalogue.told(name)
+        return spaced(known) if known != name else spaced(catalogue.told(name))
 
     return {
         "step": step,
