@@ -191,6 +191,7 @@ def test_a_new_primary_and_an_old_copy_of_another_group(apart: Site) -> None:
     with _copy_watched(apart, "mse2") as percents:
         apart.ok("mse1", *PEER, *WITNESS)
         apart.until_mode("SYNC", 60)
+    print(f"progress of the copy, percent: {percents}")
     assert len(set(percents)) > 1, percents
     assert percents == sorted(percents), "the progress of the copy never goes down"
     kept = apart.run("mse2", "ls", "/var/lib/openmse/postgres").stdout.split()
