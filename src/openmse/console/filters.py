@@ -68,6 +68,11 @@ def number(value: Any) -> Any:
     return f"{value:g}" if isinstance(value, float) else value
 
 
+def count(value: int | None) -> str:
+    """A number of things, with separators."""
+    return NONE if value is None else f"{value:,}"
+
+
 def dash(value: Any) -> Any:
     """The value, or a dash where there is none."""
     return NONE if value is None or value == "" else value
@@ -121,6 +126,7 @@ def all_filters(language: str, gettext: Callable[[str], str]) -> dict[str, Calla
         "size": size,
         "duration": duration,
         "dash": dash,
+        "count": count,
         "number": number,
         "octets": octets,
         "word": word,
