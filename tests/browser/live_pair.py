@@ -24,7 +24,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "integration" / "api"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "control"))
 
 from api_machine import ADMIN, CONFIG, Machine, until
+from issuer import give_identity
 
+from openmse.errors import CommandRefused, UsageError
 from openmse.ha import effects as fx
 from openmse.ha import events as ev
 from openmse.ha.effects import Answer
@@ -188,6 +190,7 @@ class NodeFiles(Machine):
         root.mkdir(mode=0o755)
         self.name = name
         super().__init__(root, role)
+        give_identity(self.state, name, "VA-Standard")
         self._stack = contextlib.ExitStack()
         self.port = 0
 
@@ -250,6 +253,8 @@ class SiteCore:
         """As the runtime would tell."""
         other = "mse2" if self._name == "mse1" else "mse1"
         is_paired = self._site.is_paired
+        config = self.node.config
+        has_witness = config is not None and any(v.is_witness for v in config.voters)
         return Facts(
             made_at=wall_now(),
             configured_role="primary" if self._name == "mse1" else "secondary",
@@ -258,8 +263,8 @@ class SiteCore:
             group="g-mse1" if is_paired else "",
             virtual_ips=("10.10.10.10/24",),
             peer_address=ADDRESSES[other] if is_paired else "",
-            witness_kind="console" if is_paired else "none",
-            witness_address=ADDRESSES["witness"] if is_paired else "",
+            witness_kind="console" if has_witness else "none",
+            witness_address=ADDRESSES["witness"] if has_witness else "",
             database_port=5432,
         )
 
@@ -302,12 +307,33 @@ class SitePairing:
         return "The pair is dissolved."
 
     async def replace_witness(self, args: WitnessArgs) -> str:
-        """Not part of these tests."""
-        raise NotImplementedError
+        """The vote of the present witness goes, then the new one has it; decided by the core."""
+        if args.address in (ADDRESSES["mse1"], ADDRESSES["mse2"]):
+            raise UsageError(
+                f"A witness at {args.address} would be lost together with that node; nothing was "
+                "changed.",
+                "Run the witness on a third machine.",
+            )
+        await self._change(())
+        witness = self._site.world.machines["witness"]
+        await self._change((Voter("witness", witness.record.incarnation, True),))
+        return f"{args.name} is the witness now."
 
     async def remove_witness(self) -> str:
-        """Not part of these tests."""
-        raise NotImplementedError
+        """Its vote goes; decided by the core."""
+        await self._change(())
+        return "witness is no witness of this pair any more."
+
+    async def _change(self, witnesses: tuple[Voter, ...]) -> None:
+        config = self._site.node("mse1").config
+        assert config is not None
+        nodes = tuple(v for v in config.voters if not v.is_witness)
+        if witnesses == tuple(v for v in config.voters if v.is_witness):
+            return
+        core = SiteCore(self._site, config.owner)
+        answer = await core.submit(ev.ChangeVoters((*nodes, *witnesses)), operator="test")
+        if not answer.is_done:
+            raise CommandRefused(answer.sentence)
 
 
 class SiteJournal:

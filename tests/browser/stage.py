@@ -47,7 +47,7 @@ class ConsoleProcess:
             self.process = subprocess.Popen(
                 [*command, "--fd", str(fd)], pass_fds=[fd], stdout=log, stderr=log
             )
-        until(lambda: "serves at" in self.text() or self.process_ended(), "the console serves")
+        until(lambda: "serves at" in self.text() or self.process_ended(), "the console serves", 60)
         assert not self.process_ended(), self.text()
 
     def process_ended(self) -> bool:
@@ -152,10 +152,11 @@ def launch(playwright: Any) -> Any:
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 
 
-def axe_faults(page: Any) -> list[str]:
-    """What axe finds serious on a page as it is now."""
+def axe_faults(page: Any, only: str = "") -> list[str]:
+    """What axe finds serious on a page as it is now; ``only``: one rule, where others were run."""
     page.evaluate(AXE.read_text())
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    rules = f", runOnly: ['{only}']" if only else ""
+    found = page.evaluate(f"axe.run(document, {{resultTypes: ['violations']{rules}}})")
     return [
         f"{page.url}: {v['id']} ({v['impact']}): {v['nodes'][0]['html'][:160]}"
         for v in found["violations"]

@@ -1,10 +1,12 @@
 """One person's way: add, pair, watch, switch over, lose the owner, delete; wrong inputs between."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from issuer import Issuer
 from live_pair import PASSWORD, Site, until
-from stage import ConsoleProcess
+from stage import ConsoleProcess, axe_faults
 
 IS_PAIRED = False
 
@@ -18,8 +20,12 @@ def _wizard(page: Any, console: ConsoleProcess, name: str, port: str) -> None:
 
 
 @pytest.mark.timeout(180)
-def test_from_nothing_to_a_pair_that_moves(page: Any, console: ConsoleProcess, site: Site) -> None:
+def test_from_nothing_to_a_pair_that_moves(
+    page: Any, console: ConsoleProcess, site: Site, root: Path
+) -> None:
     """The whole story, in the order in which it happens to people."""
+    issuer = Issuer(root / "issuer")
+    issuer.trusted_by(site.nodes["mse1"].config)
     assert page.locator("text=No engines yet").count() == 1
     _wizard(page, console, "mse1", "1")
     assert "Nothing listens at" in page.locator(".problem").inner_text()
@@ -43,12 +49,32 @@ def test_from_nothing_to_a_pair_that_moves(page: Any, console: ConsoleProcess, s
     page.fill("#f-user", "admin")
     page.fill("#f-password", PASSWORD)
     page.click("button:has-text('Add this engine')")
+    _license(page, site, issuer)
     page.wait_for_selector("h1:has-text('mse1')")
     page.wait_for_selector("#engine-reach:has-text('Reachable')")
 
     _pair(page, console, site)
     _move(page, console, site)
     _lose_the_owner(page, console, site)
+
+
+def _license(page: Any, site: Site, issuer: Issuer) -> None:
+    page.wait_for_url("**/licensing")
+    assert "No licence is needed to go on" in page.locator("main").inner_text()
+    assert axe_faults(page) == []
+    udi = page.locator(".fingerprint").inner_text()
+    damaged = issuer.file(udi, "activation")
+    damaged.write_text(damaged.read_text().replace("City", "Town"))
+    page.set_input_files("#f-file", damaged)
+    page.click("button:has-text('Install')")
+    page.wait_for_selector(".problem:has-text('was changed after it was signed')")
+    page.set_input_files("#f-file", issuer.file(udi, "activation"))
+    page.click("button:has-text('Install')")
+    page.wait_for_selector(".tip:has-text('is installed: activation')")
+    page.click("text=Continue")
+    page.wait_for_url("**/done")
+    assert axe_faults(page) == []
+    page.click("text=To the engine")
 
 
 def _pair(page: Any, console: ConsoleProcess, site: Site) -> None:
@@ -60,9 +86,14 @@ def _pair(page: Any, console: ConsoleProcess, site: Site) -> None:
     page.wait_for_url("**/trust")
     page.check("input[name=confirmed]")
     page.click("button:has-text('Continue')")
-    page.wait_for_url("**/pair")
+    page.wait_for_url("**/claim")
     page.fill("#f-user", "admin")
     page.fill("#f-password", PASSWORD)
+    page.click("button:has-text('Continue')")
+    page.wait_for_url("**/activation")
+    assert axe_faults(page) == []
+    page.click("text=Continue without activation")
+    page.wait_for_url("**/pair")
     page.fill("#f-failover_wait_s", "2")
     page.fill("#f-witness_address", "10.10.10.13")
     page.fill("#f-witness_password", "the witness's own password")

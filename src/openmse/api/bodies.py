@@ -15,6 +15,7 @@ Address = Annotated[str, Field(min_length=2, max_length=64)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Path = Annotated[str, Field(max_length=1024)]
 Secret = Annotated[SecretStr, Field(min_length=1, max_length=256)]
+Behalf = Annotated[str, Field(max_length=80, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Seconds = Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)]
 """Bounded only so that arithmetic works; what is possible the health monitor says, with numbers."""
 
@@ -143,6 +144,8 @@ class LicenceBody(Body):
     """The text of a licence file, byte for byte: its signature covers every one of them."""
 
     text: Annotated[str, Field(min_length=1, max_length=MAX_BYTES)]
+    on_behalf_of: Behalf = ""
+    """The person for whom a program asks, such as the user of a console."""
 
 
 class ClaimBody(Body):

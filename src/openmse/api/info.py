@@ -1,7 +1,6 @@
 """Who this machine is: the answer of ``/v1/info``."""
 
 import logging
-import os
 import shutil
 import socket
 
@@ -14,6 +13,7 @@ from openmse.errors import CommandRefused, MseError
 from openmse.node import group as group_file
 from openmse.node.config import Role
 from openmse.node.runtime.event_log import wall_now
+from openmse.platform import measure
 from openmse.platform.candidate import Candidate, this_machine
 from openmse.platform.engine import Engine
 from openmse.platform.machines import device_type
@@ -64,6 +64,9 @@ class Info(Struct, frozen=True, kw_only=True):
     interface: str
     fingerprint: str
     machine: Machine
+    machine_kind: str | None
+    """As the pairing matrix names it (3310 … VA-High, generic); null like the UDI."""
+    is_virtual: bool | None
     time: str
     started_at: str
     is_monitor_up: bool
@@ -92,6 +95,8 @@ def info_of(ctx: Context) -> Info:
         interface=section.interface,
         fingerprint=ctx.fingerprint,
         machine=_machine(ctx),
+        machine_kind=engine.machine.kind.value if engine is not None else None,
+        is_virtual=engine.machine.is_virtual if engine is not None else None,
         time=wall_now(),
         started_at=ctx.started_at,
         is_monitor_up=snapshot is not None,
@@ -129,12 +134,12 @@ def _offers(engine: Engine | None) -> tuple[str, ...]:
 
 
 def _machine(ctx: Context) -> Machine:
-    disk = shutil.disk_usage(ctx.places.directory)
+    size = measure.size(ctx.node.places.state_dir)  # as pairing compares it
     return Machine(
-        cores=len(os.sched_getaffinity(0)),
-        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        state_disk_bytes=disk.total,
-        state_disk_free_bytes=disk.free,
+        cores=size.cores,
+        memory_bytes=size.memory_bytes,
+        state_disk_bytes=size.disk_bytes,
+        state_disk_free_bytes=shutil.disk_usage(ctx.places.directory).free,
     )
 
 

@@ -66,16 +66,16 @@ def look(ctx: Context) -> LicencesView:
     )
 
 
-def install(ctx: Context, data: bytes) -> LicenceChanged:
-    """Install a licence; raises MseError, and then nothing has changed."""
+def install(ctx: Context, data: bytes, by: str) -> LicenceChanged:
+    """Install a licence; raises MseError, and then nothing has changed. ``by``: who asked."""
     _exchanged(ctx)  # what the other node has counts in what this one may install
-    return _changed(ctx, engine_of(ctx).install(data))
+    return _changed(ctx, engine_of(ctx).install(data, by))
 
 
-def remove(ctx: Context, identity: str) -> LicenceChanged:
-    """Remove a licence; raises MseError, and then nothing has changed."""
+def remove(ctx: Context, identity: str, by: str) -> LicenceChanged:
+    """Remove a licence; raises MseError, and then nothing has changed. ``by``: who asked."""
     _exchanged(ctx)
-    return _changed(ctx, engine_of(ctx).remove(identity))
+    return _changed(ctx, engine_of(ctx).remove(identity, by))
 
 
 def exchange(ctx: Context) -> Exchanged:

@@ -4,7 +4,8 @@ from fastapi import APIRouter, Request
 
 from openmse.api import licences
 from openmse.api.answers import JsonResponse, described
-from openmse.api.bodies import LicenceBody, Nothing
+from openmse.api.authentication import Principal
+from openmse.api.bodies import Behalf, LicenceBody, Nothing
 from openmse.api.guards import Administrator, Ctx, Reader, asked_by
 from openmse.api.licences import LicenceChanged, LicencesView
 from openmse.api.monitor import in_thread
@@ -28,26 +29,34 @@ async def install(
 ) -> JsonResponse:
     """Install a licence: the text of its file. The other node gets it by itself."""
     data = body.text.encode()
-    args = {"size_bytes": len(data)}
+    by = _by(who, body.on_behalf_of)
     done = await audited(
         ctx,
         asked_by(request, who),
         "licence_install",
-        args,
-        lambda: licences.install(ctx, data),
+        {"size_bytes": len(data), "by": by},
+        lambda: licences.install(ctx, data, by),
     )
     return JsonResponse(done)
 
 
 @router.delete("/licences/{licence_id}", **described(LicenceChanged))
-async def remove(request: Request, ctx: Ctx, who: Administrator, licence_id: str) -> JsonResponse:
+async def remove(
+    request: Request, ctx: Ctx, who: Administrator, licence_id: str, on_behalf_of: Behalf = ""
+) -> JsonResponse:
     """Remove a licence from this engine and its peer."""
     asked = asked_by(request, who)
-    args = {"id": licence_id[:64]}
+    by, identity = _by(who, on_behalf_of), licence_id[:64]
+    args = {"id": identity, "by": by}
     done = await audited(
-        ctx, asked, "licence_remove", args, lambda: licences.remove(ctx, licence_id[:64])
+        ctx, asked, "licence_remove", args, lambda: licences.remove(ctx, identity, by)
     )
     return JsonResponse(done)
+
+
+def _by(who: Principal, on_behalf_of: str) -> str:
+    """As lists show it: the caller, and the person that it names."""
+    return f"{on_behalf_of} ({who})" if on_behalf_of else str(who)
 
 
 @router.post("/licences/sync", **described(Exchanged))

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from openmse.cli.lazy import LazyGroup
 from openmse.cli.machine import json_option, load_config, print_json, require_root
-from openmse.cli.platform_machine import engine_of, exchange, exchanged, file_bytes
+from openmse.cli.platform_machine import engine_of, exchange, exchanged, file_bytes, operator
 from openmse.platform.engine import Done, Engine, describe
 from openmse.platform.errors import LicenceStoreError
 from openmse.platform.evaluation import LicenceView, Limits
@@ -108,11 +108,15 @@ def _list_lines(limits: Limits, broken: tuple[Broken, ...]) -> list[str]:
         lines.append(f"    {describe(view.licence)}")
         lines.append(
             f"    issued {view.licence.issued} to {view.licence.issued_to} by "
-            f"{view.licence.issued_by}; installed {view.first_installed}"
+            f"{view.licence.issued_by}; installed {view.first_installed}{_by(view)}"
         )
     for one in broken:
         lines.append(f"DOES NOT COUNT  {one.file}: {one.sentence}")
     return lines
+
+
+def _by(view: LicenceView) -> str:
+    return f" by {view.installed_by}" if view.installed_by else ""
 
 
 @license.command()
@@ -125,7 +129,7 @@ def install(ctx: click.Context, file: Path, as_json: bool) -> None:
     config = load_config(ctx)
     data = file_bytes(file, MAX_BYTES)
     exchanged(ctx, config)  # what the other node has counts in what this one may install
-    _changed(ctx, engine_of(ctx, config).install(data), as_json)
+    _changed(ctx, engine_of(ctx, config).install(data, operator()), as_json)
 
 
 @license.command()
@@ -140,7 +144,7 @@ def remove(ctx: click.Context, licence_id: str, as_json: bool) -> None:
     require_root("mse license remove")
     config = load_config(ctx)
     exchanged(ctx, config)
-    _changed(ctx, engine_of(ctx, config).remove(licence_id), as_json)
+    _changed(ctx, engine_of(ctx, config).remove(licence_id, operator()), as_json)
 
 
 def _changed(ctx: click.Context, done: Done, as_json: bool) -> None:

@@ -1,5 +1,6 @@
 """What licence and status commands need: this engine, and the exchange with the other node."""
 
+import os
 from pathlib import Path
 
 import click
@@ -40,6 +41,12 @@ def exchanged(ctx: click.Context, config: NodeConfig) -> str:
         )
     except MseError as error:
         return f"{error.sentence} {error.hint}".strip()
+
+
+def operator() -> str:
+    """Who runs the command, as lists of licences show it."""
+    person = os.environ.get("SUDO_USER", "")
+    return f"{person or 'root'} on the engine"
 
 
 def file_bytes(path: Path, limit: int) -> bytes:

@@ -14,7 +14,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from openmse import __version__
-from openmse.console.api import fleet_metrics, routes
+from openmse.console.api import fleet_metrics, licences, routes
 from openmse.console.context import Console
 from openmse.console.errors import ConsoleError, NotFound, NotLoggedIn
 from openmse.console.headers import SecurityHeaders
@@ -95,6 +95,7 @@ def make_app(console: Console) -> FastAPI:
     for router in all_routers():
         app.include_router(router)
     app.include_router(routes.router)
+    app.include_router(licences.router)
     app.include_router(fleet_metrics.router)
     _handle_errors(app)
     return app

@@ -75,6 +75,24 @@ class FormError(ConsoleError):
         self.fields = dict(fields)
 
 
+class NoLicenceFile(ConsoleError):
+    """What was uploaded can be no licence; nothing was sent to the engine, nothing was changed."""
+
+    code = "MSE-CON-024"
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence, "Choose the file as it was issued, such as elements.licence.")
+        self.fields = {"file": sentence}
+
+
+class TooLarge(ConsoleError):
+    """More was sent than any form of this console needs; nothing was changed."""
+
+    code = "MSE-CON-025"
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+
 class NodeUnreachable(ConsoleError):
     """An engine's management API does not answer; the pair may be well nevertheless."""
 

@@ -73,6 +73,11 @@ def spaced(text: str) -> str:
     return text.replace("_", " ") if text.islower() and " " not in text else text
 
 
+def count(value: int | None) -> str:
+    """A number of things, with separators."""
+    return NONE if value is None else f"{value:,}"
+
+
 def dash(value: Any) -> Any:
     """The value, or a dash where there is none."""
     return NONE if value is None or value == "" else value
@@ -126,6 +131,7 @@ def all_filters(language: str, gettext: Callable[[str], str]) -> dict[str, Calla
         "size": size,
         "duration": duration,
         "dash": dash,
+        "count": count,
         "number": number,
         "octets": octets,
         "word": word,

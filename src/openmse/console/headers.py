@@ -2,6 +2,8 @@
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from openmse.console.errors import TooLarge
+
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -27,6 +29,9 @@ HEADERS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
 BODY_BYTES_MAX = 1 << 20
+"""More than any form of ours; a licence is 16 KiB at most."""
+DRAIN_BYTES_MAX = 64 << 20
+"""So much of a body that is too large is still read, so that the browser gets to its answer."""
 
 
 class SecurityHeaders:
@@ -56,4 +61,26 @@ class SecurityHeaders:
                 message["headers"] = given
             await send(message)
 
-        await self._app(scope, receive, send_with_headers)
+        await self._app(scope, _bounded(receive), send_with_headers)
+
+
+def _bounded(receive: Receive) -> Receive:
+    """Reads a body as far as it may reach; raises TooLarge beyond."""
+    seen = 0
+
+    async def receive_some() -> Message:
+        nonlocal seen
+        message = await receive()
+        seen += len(message.get("body", b""))
+        if seen <= BODY_BYTES_MAX:
+            return message
+        while message.get("more_body") and seen <= DRAIN_BYTES_MAX:
+            message = await receive()
+            seen += len(message.get("body", b""))
+        raise TooLarge(
+            "More than 1 MiB was sent, which is more than any form of this console needs; nothing "
+            "was changed.",
+            "Look whether it is the right file: a licence is 16 KiB at most.",
+        )
+
+    return receive_some

@@ -28,5 +28,12 @@ WORDS = (
     "change settings", "maintenance on", "maintenance off", "recover",
     "Device name", "Device type", "IP address", "Version", "Reachability", "State",
     "Secondary server", "Mobility services",
-    "Connection", "Identity", "Log in", "Services", "Finished", "Secondary", "Pair",
+    "Connection", "Identity", "Log in", "Licensing", "Services", "Finished", "Secondary", "Pair",
+    "Activation", "Activated", "Not activated", "Not needed", "Licensing off",
+    "in force", "expired", "other engine", "not activated", "nothing to extend",
+    "permanent", "evaluation", "extension", "permanent, evaluation", "built-in", "not licensed",
+    "activation",
+    "CAS Elements", "wIPS Monitor Mode APs", "wIPS Local Mode APs", "Service Advertisement Clicks",
+    "licence", "install licence", "remove licence", "share licences",
+    "witness_replace", "witness_remove",
 )  # fmt: skip

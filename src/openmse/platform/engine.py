@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from openmse import __version__
 from openmse.platform import identity, licence_keys, measure, settings
+from openmse.platform import udi as udis
 from openmse.platform.errors import LicenceRefused
 from openmse.platform.evaluation import (
     CLOCK_TOLERANCE,
@@ -33,6 +34,9 @@ from openmse.platform.settings import PlatformSettings
 from openmse.platform.store import Held, LicenceStore, Line, Trusted, find
 from openmse.platform.udi import Udi
 from openmse.platform.who import peers_of
+
+BY_MAX = 120
+"""Characters kept of who made a change."""
 
 
 class Done(Struct, frozen=True):
@@ -112,36 +116,36 @@ class Engine(Struct, frozen=True, kw_only=True):
         """Note today's date, so that a clock that goes back is noticed. Raises StateError."""
         self.store.saw(self.today)
 
-    def install(self, data: bytes) -> Done:
-        """Install the licence in ``data``. Raises MseError, and then nothing has changed."""
+    def install(self, data: bytes, by: str = "") -> Done:
+        """Install the licence in ``data``. Raises MseError, and then nothing has changed.
+
+        ``by``: who asked for it, as lists show it.
+        """
         licence = licence_keys.verify(data, self.trusted).licence
         held = self.held()
         as_of = trusted_date(self.today, held.ledger.latest_seen)
         self._check(licence, held, as_of)
         known = held.ledger.lines.get(licence.id)
         first = max(as_of, licence.issued) if known is None else known.first_installed
-        line = Line(first, False, _now())
+        line = Line(first, False, _now(), by[:BY_MAX])
         self.store.put({licence.id: data}, {licence.id: line}, as_of)
         return Done(f"Licence {licence.id} is installed: {describe(licence)}.", licence)
 
-    def remove(self, identity: str) -> Done:
+    def remove(self, identity: str, by: str = "") -> Done:
         """Remove an installed licence. Raises MseError, and then nothing has changed."""
         held = self.held()
         licence = find(held, identity)
         line = held.ledger.lines.get(licence.id)
         first = line.first_installed if line is not None else licence.issued
-        self.store.put({}, {licence.id: Line(first, True, _now())}, self.today)
+        gone = Line(first, True, _now(), by[:BY_MAX])
+        self.store.put({}, {licence.id: gone}, self.today)
         return Done(f"Licence {licence.id} is removed: {describe(licence)}.", licence)
 
     def _check(self, licence: Licence, held: Held, as_of: date) -> None:
         """Raise LicenceRefused where a proven licence does not fit here."""
         if licence.id in {one.licence.id for one in held.installed}:
             raise _refused(f"Licence {licence.id} is installed already.", "Nothing is to be done.")
-        if licence.udi not in self.group.udis:
-            raise _refused(
-                f"The licence is bound to engine {licence.udi}, but this engine is {self.udi}.",
-                "Install it on that engine, or have it issued for this one.",
-            )
+        self._check_bound(licence)
         if licence.issued > as_of + CLOCK_TOLERANCE:
             raise _refused(
                 f"The licence was issued on {licence.issued}, but this machine's date is {as_of}.",
@@ -153,6 +157,26 @@ class Engine(Struct, frozen=True, kw_only=True):
             self._check_days(licence, held, as_of)
         if licence.kind is not Kind.ACTIVATION and self.settings.licensing.is_enabled:
             self._check_activated(licence, held, as_of)
+
+    def _check_bound(self, licence: Licence) -> None:
+        """Raise LicenceRefused unless it is bound to a machine of the group, of the right type."""
+        if licence.udi not in self.group.udis:
+            wanted = udis.parse(licence.udi).product_id
+            if wanted not in {udis.parse(udi).product_id for udi in self.group.udis}:
+                raise _refused(
+                    f"The licence is for an engine of the type {wanted} ({licence.udi}), but this "
+                    f"engine is of the type {self.udi.product_id} ({self.udi}).",
+                    "Have a licence issued for this engine's UDI.",
+                )
+            raise _refused(
+                f"The licence is bound to engine {licence.udi}, but this engine is {self.udi}.",
+                "Install it on that engine, or have it issued for this one.",
+            )
+        if licence.kind is Kind.ACTIVATION and not udis.parse(licence.udi).is_virtual:
+            raise _refused(
+                f"Engine {licence.udi} is no virtual appliance, so it needs no activation.",
+                "Other licences can be installed on it at once.",
+            )
 
     def _check_base(self, licence: Licence, held: Held) -> None:
         if not any(extends(licence, one.licence) for one in held.installed):

@@ -53,6 +53,9 @@ class Installed(Struct, frozen=True):
 
     licence: Licence
     first_installed: date
+    installed_at: str = ""
+    """When it was last installed: ISO 8601, UTC; '' where that is not known."""
+    installed_by: str = ""
 
 
 class Group(Struct, frozen=True):
@@ -75,6 +78,9 @@ class LicenceView(Struct, frozen=True):
     standing: Standing
     last_day: date | None
     """The last day on which it counts; null for ever."""
+    installed_at: str = ""
+    """When it was last installed: ISO 8601, UTC; '' where that is not known."""
+    installed_by: str = ""
 
 
 class Limit(Struct, frozen=True):
@@ -183,7 +189,9 @@ def _view(one: Installed, licences: list[Licence], at: Situation) -> LicenceView
         standing = Standing.NOT_ACTIVATED
     else:
         standing = Standing.IN_FORCE
-    return LicenceView(licence, one.first_installed, standing, last)
+    return LicenceView(
+        licence, one.first_installed, standing, last, one.installed_at, one.installed_by
+    )
 
 
 def is_activated(udi: str, activated: frozenset[str]) -> bool:

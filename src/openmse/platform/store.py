@@ -38,6 +38,8 @@ class Line(Struct, frozen=True, forbid_unknown_fields=True):
     first_installed: date
     is_removed: bool
     changed_at: str
+    by: str = ""
+    """Who made that change; '' where it was not told."""
 
 
 class Ledger(Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,7 +81,8 @@ class LicenceStore:
                 continue
             line = ledger.lines.get(one.id)
             first = line.first_installed if line is not None else one.issued
-            installed.append(Installed(one, first))
+            changed = (line.changed_at, line.by) if line is not None else ("", "")
+            installed.append(Installed(one, first, *changed))
             texts[one.id] = data
         return Held(tuple(installed), texts, ledger, tuple(broken))
 

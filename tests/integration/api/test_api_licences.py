@@ -86,6 +86,28 @@ def test_what_is_no_licence_for_this_engine(issuer: Issuer) -> None:
         assert served.ok("GET", "/v1/licences")["licences"] == []
 
 
+def test_who_installed_it_is_told(issuer: Issuer) -> None:
+    """The caller, and the person for whom a console asks; in the audit as well."""
+    with issuer.machine.serve() as served:
+        udi = served.ok("GET", "/v1/info")["udi"]
+        body = {"text": issuer.text(udi, "activation"), "on_behalf_of": "anna"}
+        done = served.ok("POST", "/v1/licences", json=body)
+        (one,) = served.ok("GET", "/v1/licences")["licences"]
+        assert one["installed_by"] == "anna (user admin)"
+        served.ok("DELETE", f"/v1/licences/{done['licence']['id']}?on_behalf_of=ben")
+        told = {e["args"]["by"] for e in served.ok("GET", "/v1/audit")["entries"]}
+        assert told == {"anna (user admin)", "ben (user admin)"}
+        refused = {"text": "x", "on_behalf_of": "a\nb"}
+        served.refused("POST", "/v1/licences", 422, "MSE-API-015", json=refused)
+
+
+def test_a_console_is_told_what_the_matrix_asks_for(issuer: Issuer) -> None:
+    """Which machine it is, by the name of the catalogue."""
+    with issuer.machine.serve() as served:
+        info = served.ok("GET", "/v1/info")
+    assert (info["machine_kind"], info["is_virtual"]) == ("VA-Standard", True)
+
+
 def test_only_administrators_change_licences(issuer: Issuer) -> None:
     with issuer.machine.serve() as served:
         token = served.ok("POST", "/v1/tokens", json={"name": "t", "scope": "operate"})["token"]

@@ -42,6 +42,12 @@ SPEAKING = (
     "console/store/past.py",
     "console/errors.py",
     "console/app.py",
+    "console/headers.py",
+    "console/licensing.py",
+    "platform/engine.py",
+    "platform/exchange.py",
+    "platform/licence.py",
+    "platform/pairing.py",
 )
 """Whose every sentence may be read in a console."""
 SILENT = {

@@ -10,6 +10,7 @@ from licensing import (
     BASE,
     DAY,
     OTHER,
+    PHYSICAL,
     STRANGER,
     VIRTUAL,
     Deployment,
@@ -200,6 +201,26 @@ def test_what_is_refused_changes_nothing(deployment: Deployment, tmp_path: Path)
     is_unchanged(engine, sign(licence(4)).replace(b"500", b"501"), "not genuine")
     is_unchanged(engine, Deployment(tmp_path).sign(licence(5)), "does not trust")
     engine.install(sign(licence(6, issued=later(1))))  # clocks differ by a day at most
+
+
+def test_a_licence_for_another_type_of_engine(deployment: Deployment) -> None:
+    """Told apart from another engine of the same type; a physical one needs no activation."""
+    engine, sign = deployment.engine(), deployment.sign
+    is_unchanged(engine, sign(licence(1, udi=VIRTUAL)), "type AIR-MSE-VA-K9")
+    is_unchanged(engine, sign(licence(2, udi=STRANGER)), "bound to engine")
+    is_unchanged(engine, sign(activation(3, PHYSICAL)), "needs no activation")
+
+
+def test_who_installed_a_licence_is_kept(deployment: Deployment) -> None:
+    """As it was told, cut to what a list shows; a removal says who, too."""
+    engine = deployment.engine()
+    engine.install(deployment.sign(licence(1)), "anna (console Osaka)" + "x" * 200)
+    (view,) = engine.limits().licences
+    assert view.installed_by.startswith("anna (console Osaka)x")
+    assert len(view.installed_by) == 120
+    assert view.installed_at.startswith("20")
+    engine.remove(view.licence.id, "ben")
+    assert engine.held().ledger.lines[view.licence.id].by == "ben"
 
 
 def test_removing_what_is_not_there(deployment: Deployment) -> None:

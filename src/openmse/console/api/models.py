@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from openmse import ports
 from openmse.console.live.pairs import PairView
 from openmse.console.live.views import EngineView
 from openmse.console.store.past import Action
@@ -133,6 +134,27 @@ class DoIn(Strict):
 
     confirm: str = ""
     without_peer: bool = False
+
+
+class WitnessIn(Strict):
+    """A witness as the engine's API takes it; ``password`` is the witness's own."""
+
+    kind: str = "console"
+    name: str = "witness"
+    address: str = ""
+    pairing_port: int = ports.PAIRING
+    password: str = ""
+    endpoints: list[str] = Field(default_factory=list)
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+
+
+class StopIn(Strict):
+    """``confirm``: the node's name; ``handover``: hand the service over first."""
+
+    confirm: str
+    handover: bool = False
 
 
 class MaintenanceIn(Strict):

@@ -14,8 +14,9 @@ from openmse.console.live.pairing import Pairing, PairOrder
 from openmse.console.live.pairs import pair_view, pairs_of
 from openmse.console.live.views import SORT_KEYS, ListQuery, engine_view, find
 from openmse.console.nodes.tls import certificate_of, fingerprint
-from openmse.console.pages import moves
+from openmse.console.pages import moves, stop, witness
 from openmse.console.pages.add_engine import Wanted, claim_engine
+from openmse.console.pages.pairing import require_pair_of
 from openmse.console.pages.pairs import asked_engine, require_pair
 from openmse.console.pages.people import role_of
 from openmse.console.people.access import Administrator, Operator, Viewer
@@ -72,9 +73,9 @@ async def add_engine(
             "Compare it with 'mse admin fingerprint' on the engine.",
         )
     given = body.model_dump(exclude={"fingerprint"})
-    engine_id = await claim_engine(console, Wanted(certificate=der, **given), principal.who)
+    claimed = await claim_engine(console, Wanted(certificate=der, **given), principal.who)
     await _note(request, principal, "add engine", body.name)
-    return await get_engine(request, principal, engine_id)
+    return await get_engine(request, principal, claimed.engine_id)
 
 
 @router.patch("/engines/{engine_id}")
@@ -143,6 +144,7 @@ async def make_pair(
     secondary = console.fleet.get(body.secondary_id).engine
     if primary.group_key or secondary.group_key:
         raise Conflict("One of these engines is paired already; nothing was changed.")
+    await require_pair_of(console, primary.id, secondary.id)
     action = Action(
         id=new_action_id(),
         kind="pair",
@@ -162,12 +164,35 @@ async def make_pair(
 async def do(
     request: Request, principal: Operator, engine_id: int, kind: str, body: models.DoIn
 ) -> models.ActionOut:
-    """switchover, failback, drill, takeover, unpair, release_protect or confirm_alone."""
+    """switchover, failback, drill, takeover, unpair, witness_remove, rejoin, release_protect or
+    confirm_alone."""
     console = console_of(request)
     move = moves.move_of(kind, principal)
     pair, view = require_pair(console, engine_id)
     form = {"confirm": body.confirm, "without_peer": "1" if body.without_peer else ""}
     order = moves.order_of(pair, view, move, form, principal.who)
+    return await _begun(console, request, principal, order)
+
+
+@router.put("/pairs/{engine_id}/witness", status_code=202)
+async def replace_witness(
+    request: Request, principal: Administrator, engine_id: int, body: models.WitnessIn
+) -> models.ActionOut:
+    """Give the third vote to another witness while the pair serves."""
+    console = console_of(request)
+    pair, view = require_pair(console, engine_id)
+    order = witness.order_of(pair, view, body.model_dump(), principal.who)
+    return await _begun(console, request, principal, order)
+
+
+@router.post("/engines/{engine_id}/stop", status_code=202)
+async def stop_engine(
+    request: Request, principal: Administrator, engine_id: int, body: models.StopIn
+) -> models.ActionOut:
+    """Stop an engine on purpose, PostgreSQL included; ``confirm``: its node's name."""
+    console = console_of(request)
+    engine = console.fleet.get(engine_id).engine
+    order = stop.order_of(engine, body.confirm, principal.who, is_handover=body.handover)
     return await _begun(console, request, principal, order)
 
 

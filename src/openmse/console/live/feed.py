@@ -1,16 +1,20 @@
 """One engine's stream: connects, reads, reconnects; everything it learns goes into EngineLive."""
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
+from msgspec.structs import replace
+
 from openmse.console.errors import NodeRefused, NodeUnreachable, NodeUntrusted
 from openmse.console.live.state import EngineLive, Reach, Sample
 from openmse.console.nodes.client import NodeClient
 from openmse.console.nodes.connection import NodeConnection
+from openmse.console.nodes.licences import Licences
 from openmse.console.nodes.models import (
     Claim,
     Info,
@@ -23,6 +27,7 @@ from openmse.console.nodes.models import (
     read,
 )
 from openmse.console.nodes.sse import SseEvent
+from openmse.console.store.store import now
 from openmse.errors import MseError
 
 BACKOFF_MIN_S = 0.5
@@ -35,6 +40,11 @@ INFO_EVERY_S = 300.0
 """Who an engine is changes with what its stream tells; this is for what that does not show."""
 INFO_WATCHED_EVERY_S = 60.0
 INFO_AFTER_CHANGE_S = 1.0
+LICENCES_EVERY_S = 1800.0
+"""They change when somebody installs one, and by the day; their pages read them anew."""
+LICENCES_AFTER_S = (5.0, 120.0)
+"""So long after connecting they are read first: a thousand engines are not asked at once."""
+LICENCES_WATCHED_AFTER_S = (0.2, 1.0)
 EVENTS_AT_ONCE = 1000
 
 
@@ -59,6 +69,7 @@ class EngineFeed:
         self._cursor = cursor
         self._view_now = ""
         self._info_due_s = 0.0
+        self._licences_due_s = 0.0
         self._turn = asyncio.Event()
         self.onlookers: set[Callable[[EngineLive], None]] = set()
         """Told of each new picture, and when there is none any more; they must not wait."""
@@ -102,6 +113,22 @@ class EngineFeed:
         self._know(await self.client.get("/v1/info", Info))
         self._on_change()
 
+    async def refresh_licences(self) -> Licences:
+        """Read what is licensed there. Raises MseError; what was read before counts no more."""
+        spread = random.uniform(0.8, 1.2)
+        self._licences_due_s = time.monotonic() + LICENCES_EVERY_S * spread
+        live = self.live
+        try:
+            found: Licences = await self.client.get("/v1/licences", Licences)
+        except MseError as error:
+            live.licences, live.licences_error = None, error
+            raise
+        finally:
+            live.version += 1
+            self._on_change()
+        live.licences, live.licences_at, live.licences_error = found, now(), None
+        return found
+
     def _know(self, info: Info) -> None:
         live = self.live
         every_s = INFO_WATCHED_EVERY_S if self._view() == "full" else INFO_EVERY_S
@@ -120,18 +147,29 @@ class EngineFeed:
                 self._know(read(await connection.get("/v1/info"), Info, name))
                 await self._catch_up(connection)
             self._turn.clear()
+            after_s = LICENCES_WATCHED_AFTER_S if self._view_now == "full" else LICENCES_AFTER_S
+            self._licences_due_s = time.monotonic() + random.uniform(*after_s)
             target = f"/v1/stream?view={self._view_now}&last_event_id={self._after()}"
             connection.follow(target, self._told, self._turn.set)
             while self._view() == self._view_now:
                 connection.raise_error()
+                due_s = min(self._info_due_s, self._licences_due_s)
                 try:
-                    async with asyncio.timeout(max(0.0, self._info_due_s - time.monotonic())):
+                    async with asyncio.timeout(max(0.0, due_s - time.monotonic())):
                         await self._turn.wait()
                 except TimeoutError:
-                    await self.refresh_info()
+                    await self._read_what_is_due()
                 self._turn.clear()
         finally:
             connection.close()
+
+    async def _read_what_is_due(self) -> None:
+        """Raises MseError where it cannot tell who it is; licences are beside the picture."""
+        if time.monotonic() >= self._licences_due_s:
+            with contextlib.suppress(NodeRefused, NodeUnreachable):
+                await self.refresh_licences()
+        if time.monotonic() >= self._info_due_s:
+            await self.refresh_info()
 
     def _told(self, event: SseEvent | None) -> None:
         """The stream said something; called as it arrives, so it must not wait for anything."""
@@ -197,7 +235,7 @@ class EngineFeed:
         snapshot = read(event.data, Snapshot, live.engine.name)
         live.snapshot = snapshot
         live.is_monitor_up = True
-        live.summary = _summary_of(snapshot, live.summary)
+        live.summary = without_stranger(_summary_of(snapshot, live.summary))
         peer, database = snapshot.peer, snapshot.database
         self._sample(
             peer.round_trip_ms if peer and peer.is_heard else None,
@@ -208,7 +246,7 @@ class EngineFeed:
     def _on_summary(self, event: SseEvent) -> None:
         live = self.live
         before = live.summary
-        summary: Summary = read(event.data, Summary, live.engine.name)
+        summary = without_stranger(read(event.data, Summary, live.engine.name))
         live.summary = summary
         live.is_monitor_up = summary.is_monitor_up
         if before is not None and _who(before) != _who(summary):
@@ -263,6 +301,13 @@ class EngineFeed:
 def _who(s: Summary) -> tuple[object, ...]:
     """What services and addresses of an engine hang on: when it changes, they are asked anew."""
     return (s.is_monitor_up, s.version, s.role, s.owner, s.peer, s.admits_clients)
+
+
+def without_stranger(summary: Summary) -> Summary:
+    """A machine without a register and without a peer's address belongs to no group. Pure."""
+    if summary.peer and summary.term is None and not summary.peer_address:
+        return replace(summary, peer=None, is_peer_heard=None)
+    return summary
 
 
 def _summary_of(s: Snapshot, before: Summary | None) -> Summary:

@@ -197,7 +197,8 @@ def _facts(live: EngineLive) -> tuple[str, ...]:
     info, summary = live.info, live.summary
     if live.reach is not Reach.UP or info is None or summary is None or not summary.is_monitor_up:
         return ()
-    return (info.version, info.role, info.udi, info.device_type, group_key(live))
+    platform = (info.udi or live.engine.udi, info.device_type or live.engine.device_type)
+    return (info.version, info.role, *platform, group_key(live))
 
 
 def group_key(live: EngineLive) -> str:

@@ -18,8 +18,12 @@ from openmse.console.live.pairs import pair_of, pair_view
 from openmse.console.nodes.models import Info, Operation
 from openmse.console.store.past import Action, Step
 from openmse.console.store.store import now
+from openmse.platform.errors import PairingMatrixRefused
+from openmse.platform.machines import Machine, MachineKind, Size
+from openmse.platform.pairing import why_no_pair
 
 SYNC_WITHIN_S = 4 * 3600.0
+MATRIX_CODE = PairingMatrixRefused.code
 STEPS = ("check", "pairing password", "pair", "settings", "synchronization")
 
 
@@ -49,13 +53,49 @@ def faults_of(primary: Info, secondary: Info) -> list[str]:
     if not primary.is_monitor_up or not secondary.is_monitor_up:
         down = secondary.node if primary.is_monitor_up else primary.node
         found.append(f"The health monitor of {down} does not run.")
-    a, b = primary.machine, secondary.machine
-    if a and b and (b.cores < a.cores or b.memory_bytes < 0.9 * a.memory_bytes):
-        found.append(
-            f"{secondary.node} is smaller than {primary.node}: a secondary has at least as many "
-            "cores and as much memory."
+    why = why_unsupported(primary, secondary)
+    return [*found, why] if why else found
+
+
+def machine_of(info: Info, *, is_measured: bool = False) -> Machine | None:
+    """What an engine is, for the pairing matrix; None where it does not tell. Pure.
+
+    ``is_measured``: by its size alone, for engines that do not tell which machine they are.
+    """
+    told = info.machine
+    if told is None or (info.machine_kind is None and not is_measured):
+        return None
+    size = Size(told.cores, told.memory_bytes, told.state_disk_bytes)
+    if is_measured:
+        return Machine(MachineKind.GENERIC, is_virtual=False, size=size)
+    try:
+        kind = MachineKind(info.machine_kind or "")
+    except ValueError:
+        return None  # a machine that only newer engines know
+    is_generic = kind is MachineKind.GENERIC
+    return Machine(kind, bool(info.is_virtual), size if is_generic else None)
+
+
+def why_unsupported(primary: Info, secondary: Info) -> str:
+    """Why these machines do not pair, in the guide's words; '' where they do. Pure."""
+    one, other = machine_of(primary), machine_of(secondary)
+    if one is None or other is None:
+        one = machine_of(primary, is_measured=True)
+        other = machine_of(secondary, is_measured=True)
+    if one is None or other is None:
+        return ""  # nothing is known of one of them; the engines decide
+    return why_no_pair([one], other)
+
+
+def require_supported(primary: Info, secondary: Info) -> None:
+    """Raise Conflict unless these machines pair. Pure."""
+    why = why_unsupported(primary, secondary)
+    if why:
+        raise Conflict(
+            f"{primary.node} and {secondary.node} do not make a pair: {why} Nothing was changed.",
+            "Choose a secondary that is at least as large as its primary (docs/platform.md).",
+            code=MATRIX_CODE,
         )
-    return found
 
 
 class Pairing:

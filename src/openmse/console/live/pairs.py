@@ -222,11 +222,18 @@ def _replication(
 def _witness(speaker: Snapshot | None) -> tuple[Mark, str]:
     if speaker is None:
         return Mark(kind=OFF, word="Unknown"), ""
-    if speaker.witness is None:
+    witness = voting_witness(speaker)
+    if witness is None:
         return Mark(kind=WARN, word="None"), ""
-    heard = speaker.witness.is_heard
-    mark = Mark(kind=OK, word="Heard") if heard else Mark(kind=WARN, word="Silent")
-    return mark, speaker.witness.name
+    mark = Mark(kind=OK, word="Heard") if witness.is_heard else Mark(kind=WARN, word="Silent")
+    return mark, witness.name
+
+
+def voting_witness(snapshot: Snapshot) -> Party | None:
+    """The third vote; None also for a witness that was one once."""
+    witness, register = snapshot.witness, snapshot.register
+    is_former = witness and register and register.voters and witness.name not in register.voters
+    return None if is_former else witness
 
 
 def _summary(

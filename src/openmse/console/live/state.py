@@ -4,6 +4,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from openmse.console.nodes.licences import Licences
 from openmse.console.nodes.models import Info, LogEntry, Operation, Snapshot, Summary
 from openmse.console.store.engines import Engine
 from openmse.console.store.past import Event
@@ -51,6 +52,11 @@ class EngineLive:
     summary: Summary | None = None
     snapshot: Snapshot | None = None
     is_monitor_up: bool = False
+    licences: Licences | None = None
+    """As they were last read; None where that failed: ``licences_error`` says why."""
+    licences_at: str = ""
+    """When they were read: ISO 8601, UTC."""
+    licences_error: MseError | None = None
     operations: dict[str, Operation] = field(default_factory=dict)
     new_events: list[LogEntry] = field(default_factory=list)
     latest: list[Event] | None = None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from openmse.console.live.actions import Actions
 from openmse.console.live.fleet import Fleet, newest
 from openmse.console.live.pairs import Pair, PairView, pair_of, pair_view, pairs_of
+from openmse.console.live.specials import specials
 from openmse.console.live.state import EngineLive
 from openmse.console.live.views import EngineView, engine_view
 from openmse.console.rendering import Templates
@@ -119,7 +120,13 @@ class Topics:
         self._watch(pair)
         view = pair_view(pair, time.monotonic())
         running = self._actions.running_of(pair.engine_ids)
-        values = {"p": view, "pair": pair, "running": running, "events": latest_events(pair)}
+        values = {
+            "p": view,
+            "pair": pair,
+            "running": running,
+            "rare": specials(view, is_busy=running is not None),
+            "events": latest_events(pair),
+        }
         cells = self._prefixed("pair", "cells/pair.html", language, values)
         if any(live.latest is None for live in pair.lives):
             del cells["pair-events"]  # not read yet: a page that shows some keeps them

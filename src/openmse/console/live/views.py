@@ -7,7 +7,7 @@ from openmse.console.nodes.models import Alarm, Service, Summary
 from openmse.console.store.engines import Engine
 
 OK, WARN, BAD, OFF, RUNNING = "ok", "warn", "bad", "off", "running"
-_RANK = {BAD: 0, WARN: 1, RUNNING: 2, OFF: 3, OK: 4}
+RANK = {BAD: 0, WARN: 1, RUNNING: 2, OFF: 3, OK: 4}
 
 REACH_WORDS = {
     Reach.UNKNOWN: (OFF, "Unknown"),
@@ -96,7 +96,7 @@ def engine_view(live: EngineLive, now_s: float) -> EngineView:
         version=(live.info.version if live.info else "") or engine.version,
         services=live.info.services if live.info and is_fresh else (),
         alarms=(summary.alarms or ()) if summary else (),
-        rank=min(_RANK[kind], _RANK[monitor.kind], _RANK[state.kind]),
+        rank=min(RANK[kind], RANK[monitor.kind], RANK[state.kind]),
     )
 
 
@@ -147,8 +147,8 @@ SORT_KEYS = {
     "type": lambda v: (v.engine.device_type, v.engine.role, v.engine.name.lower()),
     "address": lambda v: tuple(part.zfill(4) for part in v.address.replace(":", ".").split(".")),
     "version": lambda v: (v.version, v.engine.name.lower()),
-    "reach": lambda v: (_RANK[v.reach.kind], v.engine.name.lower()),
-    "state": lambda v: (_RANK[v.state.kind], v.state.word, v.engine.name.lower()),
+    "reach": lambda v: (RANK[v.reach.kind], v.engine.name.lower()),
+    "state": lambda v: (RANK[v.state.kind], v.state.word, v.engine.name.lower()),
     "secondary": lambda v: (not v.peer, v.peer, v.engine.name.lower()),
 }
 

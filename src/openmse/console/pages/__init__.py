@@ -9,13 +9,29 @@ def all_routers() -> list[APIRouter]:
         add_engine,
         audit,
         engines,
+        licences,
         me,
         moves,
         pairing,
         pairs,
         past,
         people,
+        stop,
+        witness,
     )
 
-    modules = (add_engine, engines, pairs, pairing, moves, past, people, me, audit)
+    modules = (
+        add_engine,
+        engines,
+        licences,
+        stop,
+        pairs,
+        pairing,
+        witness,
+        moves,
+        past,
+        people,
+        me,
+        audit,
+    )
     return [module.router for module in modules]

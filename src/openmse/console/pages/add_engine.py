@@ -7,6 +7,7 @@ ever kept: it is used for the claim, in the step where it is typed.
 import asyncio
 import ipaddress
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +15,15 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from openmse import ports
+from openmse.console import licensing
 from openmse.console.context import Console, console_of
 from openmse.console.errors import Conflict, FormError, NodeRefused
 from openmse.console.nodes.client import NodeClient
+from openmse.console.nodes.licences import Licences
 from openmse.console.nodes.models import Claimed, Info
 from openmse.console.nodes.tls import certificate_of, fingerprint
 from openmse.console.pages.common import form_of, go, page
+from openmse.console.pages.licences import shown_values, status_of, uploaded
 from openmse.console.people.access import Administrator
 from openmse.console.people.roles import Principal
 from openmse.console.store.engines import Draft
@@ -27,6 +31,9 @@ from openmse.errors import MseError
 
 router = APIRouter(include_in_schema=False)
 KIND = "engine"
+BEFORE_CLAIM = (("connect", "Connection"), ("trust", "Identity"), ("claim", "Log in"))
+OFFERED = (("licensing", "licensing", "Licensing"),)
+"""What an engine may offer, and the step that this adds: its key and its title."""
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,62}$")
 _HOST = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$")
 
@@ -44,22 +51,32 @@ class WizardStep:
 
 def steps_of(draft: Draft, current: str) -> list[WizardStep]:
     """The steps, by what is known of the engine so far."""
-    titles = [("connect", "Connection"), ("trust", "Identity"), ("claim", "Log in")]
-    offers = draft.data.get("offers", [])
-    if "services" in offers:
-        titles.append(("services", "Services"))
-    titles.append(("done", "Finished"))
+    titles = [*BEFORE_CLAIM, *_offered(draft), ("done", "Finished")]
     keys = [key for key, _ in titles]
     at = keys.index(current) if current in keys else 0
+    first = len(BEFORE_CLAIM) if "engine_id" in draft.data else 0  # a claim is not made twice
     return [
         WizardStep(
             key,
             title,
             "done" if index < at else "open",
-            f"/engines/new/{draft.id}/{key}" if index < at and current != "done" else "",
+            f"/engines/new/{draft.id}/{key}" if first <= index < at else "",
         )
         for index, (key, title) in enumerate(titles)
     ]
+
+
+def _offered(draft: Draft) -> list[tuple[str, str]]:
+    """The steps that follow the claim, by what the engine has told that it offers."""
+    offers = draft.data.get("offers", [])
+    return [(key, title) for offer, key, title in OFFERED if offer in offers]
+
+
+def _after_claim(draft: Draft, key: str = "") -> str:
+    """The page of the step after ``key``, or of the first one."""
+    keys = [*(step for step, _ in _offered(draft)), "done"]
+    following = keys[keys.index(key) + 1] if key in keys else keys[0]
+    return f"/engines/new/{draft.id}/{following}"
 
 
 @router.get("/engines/new")
@@ -84,9 +101,58 @@ async def step_page(
     draft = await asyncio.to_thread(
         console_of(request).engines.draft, draft_id, principal.name, KIND
     )
+    if "engine_id" in draft.data:
+        return await _claimed_page(request, principal, draft, step)
     if step == "connect" or "certificate" not in draft.data:
         return _page(request, principal, draft, "connect")
     return _page(request, principal, draft, step if step in ("trust", "claim") else "connect")
+
+
+async def _claimed_page(
+    request: Request, principal: Principal, draft: Draft, step: str, **more: Any
+) -> Response:
+    """A step after the claim: what the engine has beyond its identity."""
+    console = console_of(request)
+    if step not in [key for key, _ in _offered(draft)] + ["done"]:
+        return go(request, _after_claim(draft))
+    live = console.fleet.get(int(draft.data["engine_id"]))
+    found: Licences | None = None
+    error: MseError | None = None
+    try:
+        found = await licensing.read(console, live.engine.id)
+    except MseError as unread:
+        error = unread
+    history = await asyncio.to_thread(console.engines.sync_history, live.engine.id, 1)
+    is_told = bool(request.query_params.get("done")) and bool(history)
+    values: dict[str, Any] = {
+        "engine": live.engine,
+        "found": found,
+        "error": error,
+        "refused": None,
+        "done": history[0] if is_told else None,
+        "continue_url": _after_claim(draft, step) if step != "done" else "",
+        **shown_values(console, found),
+        **more,
+    }
+    return _page(request, principal, draft, step, **values)
+
+
+@router.post("/engines/new/{draft_id}/licensing")
+async def add_licence(request: Request, principal: Administrator, draft_id: str) -> Response:
+    """Install a licence on the engine that was just added; nothing stops who has none."""
+    console = console_of(request)
+    draft = await asyncio.to_thread(console.engines.draft, draft_id, principal.name, KIND)
+    if "engine_id" not in draft.data:
+        return go(request, f"/engines/new/{draft_id}/claim")
+    engine_id = int(draft.data["engine_id"])
+    try:
+        text = await uploaded(request)
+        await licensing.install(console, request, principal, engine_id, text)
+    except MseError as error:
+        return await _claimed_page(
+            request, principal, draft, "licensing", refused=error, status=status_of(error)
+        )
+    return go(request, f"/engines/new/{draft_id}/licensing?done=1")
 
 
 @router.post("/engines/new/{draft_id}/connect")
@@ -140,6 +206,8 @@ async def claim(request: Request, principal: Administrator, draft_id: str) -> Re
     console = console_of(request)
     draft = await asyncio.to_thread(console.engines.draft, draft_id, principal.name, KIND)
     form = await form_of(request)
+    if "engine_id" in draft.data:
+        return go(request, _after_claim(draft))
     if not draft.data.get("is_confirmed"):
         return go(request, f"/engines/new/{draft_id}/trust")
     wanted = Wanted(
@@ -153,19 +221,20 @@ async def claim(request: Request, principal: Administrator, draft_id: str) -> Re
         confirm=form.get("confirm", ""),
     )
     try:
-        engine_id = await claim_engine(console, wanted, principal.who)
+        claimed = await claim_engine(console, wanted, principal.who)
     except NodeRefused as error:
         is_taken = error.code == "MSE-API-020"
         return _page(request, principal, draft, "claim", error=error, is_taken=is_taken, status=409)
     except MseError as error:
         return _page(request, principal, draft, "claim", error=error, status=409)
-    await asyncio.to_thread(console.engines.drop_draft, draft_id)
+    known = {"engine_id": claimed.engine_id, "offers": list(claimed.info.offers)}
+    draft = await asyncio.to_thread(lambda: console.engines.keep_draft(draft, **known))
     await asyncio.to_thread(
         lambda: console.note(
             request, principal, "add engine", target=wanted.name, detail=wanted.address
         )
     )
-    return go(request, f"/engines/{engine_id}")
+    return go(request, _after_claim(draft))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,8 +252,21 @@ class Wanted:
     """The node's name, typed, where another console's claim is to be replaced."""
 
 
-async def claim_engine(console: Console, wanted: Wanted, who: str) -> int:
-    """Claim at the engine, keep it, listen to it; the engine's id. Raises MseError."""
+@dataclass(frozen=True, slots=True)
+class ClaimedEngine:
+    """An engine that this console manages now, and what it has told of itself."""
+
+    engine_id: int
+    info: Info
+
+
+async def claim_engine(
+    console: Console, wanted: Wanted, who: str, check: Callable[[Info], None] | None = None
+) -> ClaimedEngine:
+    """Claim at the engine, keep it, listen to it. Raises MseError.
+
+    ``check`` may raise what speaks against the engine; then nothing has been changed.
+    """
     client = NodeClient(
         wanted.address,
         wanted.port,
@@ -194,6 +276,8 @@ async def claim_engine(console: Console, wanted: Wanted, who: str) -> int:
     )
     try:
         info: Info = await client.get("/v1/info", Info)
+        if check is not None:
+            check(info)
         if wanted.confirm and wanted.confirm != info.node:
             raise FormError({"confirm": f"This is not the name of the node ({info.node})."})
         body = {
@@ -216,8 +300,8 @@ async def claim_engine(console: Console, wanted: Wanted, who: str) -> int:
             fingerprint=fingerprint(wanted.certificate),
             token=granted.token,
             node=info.node,
-            udi=info.udi,
-            device_type=info.device_type,
+            udi=info.udi or "",
+            device_type=info.device_type or "",
             version=info.version,
             role=info.role,
             added_by=who,
@@ -227,7 +311,7 @@ async def claim_engine(console: Console, wanted: Wanted, who: str) -> int:
         console.engines.note_sync, engine_id, "claim", "done", "The engine was added."
     )
     console.fleet.take(await asyncio.to_thread(console.engines.get, engine_id))
-    return engine_id
+    return ClaimedEngine(engine_id, info)
 
 
 def checked_name(form: dict[str, str]) -> str:

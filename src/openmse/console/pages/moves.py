@@ -11,8 +11,10 @@ from openmse.console.context import Console, console_of
 from openmse.console.errors import FormError, NodeRefused, NotFound, RoleTooLow
 from openmse.console.live.actions import Order
 from openmse.console.live.pairs import Pair, PairView
+from openmse.console.live.specials import set_aside, specials
+from openmse.console.live.state import EngineLive
 from openmse.console.live.timeline import timeline
-from openmse.console.nodes.models import TakeoverView
+from openmse.console.nodes.models import GroupSettings, TakeoverView
 from openmse.console.pages.common import form_of, go, page
 from openmse.console.pages.pairs import asked_engine, require_pair, show_settings
 from openmse.console.people.access import Administrator, Operator
@@ -31,7 +33,10 @@ class Move:
     path: str
     role: Role
     grade: int
+    method: str = "POST"
     asks_other: bool = False
+    is_rare: bool = False
+    """Not for every day: see ``live.specials``."""
 
 
 MOVES = {
@@ -48,8 +53,35 @@ MOVES = {
             asks_other=True,
         ),
         Move(kind="unpair", path="/v1/ha/unpair", role=Role.ADMINISTRATOR, grade=3),
-        Move(kind="release_protect", path="/v1/ha/release-protect", role=Role.OPERATOR, grade=2),
-        Move(kind="confirm_alone", path="/v1/ha/confirm-alone", role=Role.OPERATOR, grade=2),
+        Move(
+            kind="rejoin",
+            path="/v1/ha/rejoin",
+            role=Role.OPERATOR,
+            grade=2,
+            is_rare=True,
+        ),
+        Move(
+            kind="release_protect",
+            path="/v1/ha/release-protect",
+            role=Role.OPERATOR,
+            grade=2,
+            is_rare=True,
+        ),
+        Move(
+            kind="confirm_alone",
+            path="/v1/ha/confirm-alone",
+            role=Role.OPERATOR,
+            grade=3,
+            is_rare=True,
+        ),
+        Move(
+            kind="witness_remove",
+            path="/v1/ha/witness",
+            method="DELETE",
+            role=Role.ADMINISTRATOR,
+            grade=3,
+            is_rare=True,
+        ),
     )
 }
 
@@ -65,13 +97,23 @@ async def _dialog(
 ) -> Response:
     console = console_of(request)
     pair, view = require_pair(console, engine_id)
-    values: dict[str, Any] = {"error": None, "takeover": None, "asked": None, **more}
+    is_busy = console.actions.running_of(pair.engine_ids) is not None
+    values: dict[str, Any] = {
+        "error": None,
+        "takeover": None,
+        "asked": None,
+        "settings": None,
+        "special": specials(view, is_busy=is_busy)[move.kind] if move.is_rare else None,
+        **more,
+    }
     try:
-        asked = asked_engine(pair, view, not_owner=move.asks_other)
+        asked = asked_by(pair, view, move)
         values["asked"] = asked
+        client = console.fleet.feed(asked.engine.id).client
         if move.kind == "takeover":
-            client = console.fleet.feed(asked.engine.id).client
             values["takeover"] = await client.get("/v1/ha/takeover", TakeoverView)
+        elif move.kind == "release_protect":
+            values["settings"] = await client.get("/v1/ha/settings", GroupSettings)
     except MseError as error:
         values["error"] = values["error"] or error
     return page(
@@ -111,9 +153,23 @@ async def do(request: Request, principal: Operator, engine_id: int, kind: str) -
     return go(request, f"/actions/{action.id}")
 
 
+def asked_by(pair: Pair, view: PairView, move: Move) -> EngineLive:
+    """Whom a move is asked of; raises NotFound where nobody can be asked."""
+    if move.kind != "rejoin":
+        return asked_engine(pair, view, not_owner=move.asks_other)
+    aside = set_aside(view)
+    live = pair.of_node(aside.node) if aside else None
+    if live is None:
+        raise NotFound(
+            "No machine of this pair that is heard is set aside; nothing was changed.",
+            "A machine is set aside after its rejoin has failed repeatedly.",
+        )
+    return live
+
+
 def order_of(pair: Pair, view: PairView, move: Move, form: dict[str, str], who: str) -> Order:
     """What is asked of whom; raises MseError where the person did not confirm it."""
-    asked = asked_engine(pair, view, not_owner=move.asks_other)
+    asked = asked_by(pair, view, move)
     node = asked.engine.node
     if move.grade == 3 and form.get("confirm") != node:
         raise FormError(
@@ -131,11 +187,15 @@ def order_of(pair: Pair, view: PairView, move: Move, form: dict[str, str], who: 
         title = f"{node}"
     elif move.kind == "unpair":
         body = {"confirm": node, "without_peer": form.get("without_peer") == "1"}
+    elif move.kind == "witness_remove":
+        body = {"confirm": node}
+    elif move.is_rare:
+        title = f"{node}"
     return Order(
         kind=move.kind,
         engine_id=asked.engine.id,
         title=title,
-        method="POST",
+        method=move.method,
         path=move.path,
         body=body,
         who=who,

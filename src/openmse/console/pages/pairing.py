@@ -1,17 +1,22 @@
 """The pairing of a primary with a secondary: a wizard with a URL for each step."""
 
 import asyncio
-import ipaddress
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from openmse import ports
+from openmse.console import licensing
 from openmse.console.context import Console, console_of
 from openmse.console.errors import Conflict, FormError
-from openmse.console.live.pairing import Pairing, PairOrder
+from openmse.console.live.pairing import (
+    Pairing,
+    PairOrder,
+    require_supported,
+    why_unsupported,
+)
 from openmse.console.live.pairs import pair_of
 from openmse.console.nodes.tls import certificate_of, fingerprint
 from openmse.console.pages.add_engine import (
@@ -22,7 +27,9 @@ from openmse.console.pages.add_engine import (
     claim_engine,
 )
 from openmse.console.pages.common import form_of, go, page
+from openmse.console.pages.licences import shown_values, status_of, uploaded
 from openmse.console.pages.moves import settings_body
+from openmse.console.pages.witness import witness_of
 from openmse.console.people.access import Administrator
 from openmse.console.people.roles import Principal
 from openmse.console.store.engines import Draft, Engine
@@ -32,7 +39,17 @@ from openmse.errors import MseError
 
 router = APIRouter(include_in_schema=False)
 KIND = "pair"
-STEPS = (("secondary", "Secondary"), ("trust", "Identity"), ("pair", "Pair"))
+NEW_STEPS = (("trust", "Identity"), ("claim", "Log in"))
+"""Of a secondary that this console does not manage yet."""
+
+
+def titles_of(draft: Draft) -> list[tuple[str, str]]:
+    """The steps: an unlicensed secondary is offered its activation. Pure."""
+    data = draft.data
+    titles = [("secondary", "Secondary"), *(NEW_STEPS if data.get("is_new") else ())]
+    if data.get("is_activation_offered"):
+        titles.append(("activation", "Activation"))
+    return [*titles, ("pair", "Pair")]
 
 
 @router.get("/engines/{engine_id:int}/pair")
@@ -53,10 +70,22 @@ async def step_page(
 ) -> Response:
     """A step with what was typed before."""
     draft = await _draft(request, principal, draft_id)
-    wanted = step if step in dict(STEPS) else "secondary"
-    if wanted != "secondary" and not (draft.data.get("certificate") or draft.data.get("known_id")):
-        wanted = "secondary"
+    wanted = step if step in dict(titles_of(draft)) else "secondary"
+    is_known = str(draft.data.get("known_id", "")).isdigit()
+    if is_known and wanted in dict(NEW_STEPS):
+        wanted = "pair"  # it was claimed already
+    elif not is_known and wanted in ("activation", "pair", "claim"):
+        wanted = _where(draft)
+    if wanted == "activation":
+        return await _activation_page(request, principal, draft)
     return _page(request, principal, draft, wanted)
+
+
+def _where(draft: Draft) -> str:
+    """The step that a draft without a claimed secondary has come to."""
+    if not draft.data.get("certificate"):
+        return "secondary"
+    return "claim" if draft.data.get("is_confirmed") else "trust"
 
 
 @router.post("/engines/{engine_id:int}/pair/{draft_id}/secondary")
@@ -68,20 +97,19 @@ async def secondary(
     draft = await _draft(request, principal, draft_id)
     form = await form_of(request)
     kept = {key: form.get(key, "")[:128] for key in ("known_id", "name", "address", "port")}
-    draft = await asyncio.to_thread(lambda: console.engines.keep_draft(draft, **kept))
-    base = f"/engines/{engine_id}/pair/{draft_id}"
+    draft = await asyncio.to_thread(
+        lambda: console.engines.keep_draft(
+            draft, **kept, is_new=False, is_activation_offered=False, certificate=""
+        )
+    )
     try:
         if form.get("known_id", "").isdigit():
-            _require_unpaired(console, console.fleet.get(int(form["known_id"])).engine)
-            return go(request, f"{base}/pair")
+            return await _chosen(request, draft, int(form["known_id"]))
         name = checked_name(form)
         address, port = checked_address(form)
         for live in console.fleet.all():
             if (live.engine.address, live.engine.port) == (address, port):
-                _require_unpaired(console, live.engine)
-                known = str(live.engine.id)
-                await asyncio.to_thread(_keep_known, console, draft, known)
-                return go(request, f"{base}/pair")
+                return await _chosen(request, draft, live.engine.id)
             if live.engine.name == name:
                 raise FormError({"name": f"An engine '{name}' is in this console already."})
         der = await certificate_of(address, port)
@@ -89,9 +117,43 @@ async def secondary(
         return _page(request, principal, draft, "secondary", errors=error.fields, status=422)
     except MseError as error:
         return _page(request, principal, draft, "secondary", error=error, status=409)
-    found = {"certificate": der.hex(), "fingerprint": fingerprint(der), "is_confirmed": False}
+    found = {
+        "certificate": der.hex(),
+        "fingerprint": fingerprint(der),
+        "is_confirmed": False,
+        "is_new": True,
+        "known_id": "",
+    }
     await asyncio.to_thread(lambda: console.engines.keep_draft(draft, **found))
-    return go(request, f"{base}/trust")
+    return go(request, f"/engines/{engine_id}/pair/{draft_id}/trust")
+
+
+async def _chosen(request: Request, draft: Draft, secondary_id: int) -> Response:
+    """A secondary that this console manages: it must fit; unlicensed, its activation is offered.
+
+    Raises MseError where these two do not pair; nothing has been changed then.
+    """
+    console = console_of(request)
+    primary_id = int(draft.data["primary"])
+    _require_unpaired(console, console.fleet.get(secondary_id).engine)
+    await require_pair_of(console, primary_id, secondary_id)
+    is_wanted = False
+    with suppress(MseError):  # licences keep nobody from pairing
+        is_wanted = (await licensing.read(console, secondary_id)).needs_activation
+    kept = {"known_id": str(secondary_id), "is_activation_offered": is_wanted}
+    await asyncio.to_thread(lambda: console.engines.keep_draft(draft, **kept))
+    step = "activation" if is_wanted else "pair"
+    return go(request, f"/engines/{primary_id}/pair/{draft.id}/{step}")
+
+
+async def require_pair_of(console: Console, primary_id: int, secondary_id: int) -> None:
+    """Ask both what they are, and raise Conflict unless such machines pair. Raises MseError."""
+    feeds = console.fleet.feed(primary_id), console.fleet.feed(secondary_id)
+    await asyncio.gather(*(feed.refresh_info() for feed in feeds))
+    primary, secondary_info = (feed.live.info for feed in feeds)
+    assert primary is not None
+    assert secondary_info is not None
+    require_supported(primary, secondary_info)
 
 
 @router.post("/engines/{engine_id:int}/pair/{draft_id}/trust")
@@ -107,7 +169,62 @@ async def trust(
     await asyncio.to_thread(
         lambda: console_of(request).engines.keep_draft(draft, is_confirmed=True)
     )
-    return go(request, f"/engines/{engine_id}/pair/{draft_id}/pair")
+    return go(request, f"/engines/{engine_id}/pair/{draft_id}/claim")
+
+
+@router.post("/engines/{engine_id:int}/pair/{draft_id}/claim")
+async def claim(
+    request: Request, principal: Administrator, engine_id: int, draft_id: str
+) -> Response:
+    """Claim a new secondary, unless it is a machine that this primary does not pair with."""
+    console = console_of(request)
+    draft = await _draft(request, principal, draft_id)
+    form = await form_of(request)
+    try:
+        if str(draft.data.get("known_id", "")).isdigit():
+            return await _chosen(request, draft, int(draft.data["known_id"]))
+        secondary_id = await _claimed(console, draft, form, principal.who)
+        name = console.fleet.get(secondary_id).engine.name
+        await asyncio.to_thread(lambda: console.note(request, principal, "add engine", target=name))
+        return await _chosen(request, draft, secondary_id)
+    except FormError as error:
+        return _page(request, principal, draft, "claim", errors=error.fields, status=422)
+    except MseError as error:
+        return _page(request, principal, draft, "claim", error=error, status=409)
+
+
+@router.post("/engines/{engine_id:int}/pair/{draft_id}/activation")
+async def activate(
+    request: Request, principal: Administrator, engine_id: int, draft_id: str
+) -> Response:
+    """Install the secondary's activation licence; one may also go on without."""
+    console = console_of(request)
+    draft = await _draft(request, principal, draft_id)
+    base = f"/engines/{engine_id}/pair/{draft_id}"
+    if not str(draft.data.get("known_id", "")).isdigit():
+        return go(request, f"{base}/secondary")
+    try:
+        text = await uploaded(request)
+        secondary_id = int(draft.data["known_id"])
+        await licensing.install(console, request, principal, secondary_id, text)
+    except MseError as error:
+        return await _activation_page(
+            request, principal, draft, refused=error, status=status_of(error)
+        )
+    return go(request, f"{base}/activation")
+
+
+async def _activation_page(
+    request: Request, principal: Principal, draft: Draft, **more: Any
+) -> Response:
+    console = console_of(request)
+    values: dict[str, Any] = {"found": None, "error": None, "refused": None, **more}
+    try:
+        values["found"] = await licensing.read(console, int(draft.data["known_id"]))
+    except MseError as error:
+        values["error"] = error
+    values |= shown_values(console, values["found"])
+    return _page(request, principal, draft, "activation", **values)
 
 
 @router.post("/engines/{engine_id:int}/pair/{draft_id}/pair")
@@ -127,7 +244,11 @@ async def pair(
         witness = witness_of(form, console)
         primary = console.fleet.get(engine_id).engine
         _require_unpaired(console, primary)
-        secondary_id = await _secondary(console, draft, form, principal.who)
+        if not str(draft.data.get("known_id", "")).isdigit():
+            raise Conflict("It is not known yet which secondary; nothing was changed.")
+        secondary_id = int(draft.data["known_id"])
+        _require_unpaired(console, console.fleet.get(secondary_id).engine)
+        await require_pair_of(console, engine_id, secondary_id)
     except FormError as error:
         return _page(
             request, principal, draft, "pair", errors=error.fields, error=error, status=422
@@ -155,13 +276,8 @@ async def pair(
     return go(request, f"/actions/{action.id}")
 
 
-async def _secondary(console: Console, draft: Draft, form: dict[str, str], who: str) -> int:
-    """The engine that becomes the secondary, claimed now if it is new here."""
-    known = str(draft.data.get("known_id", ""))
-    if known.isdigit():
-        engine = console.fleet.get(int(known)).engine
-        _require_unpaired(console, engine)
-        return engine.id
+async def _claimed(console: Console, draft: Draft, form: dict[str, str], who: str) -> int:
+    """The secondary, claimed now. Raises MseError: first of all where it does not fit."""
     if not draft.data.get("is_confirmed"):
         raise Conflict("The fingerprint of the secondary has not been confirmed yet.")
     if not form.get("user") or not form.get("password"):
@@ -175,45 +291,14 @@ async def _secondary(console: Console, draft: Draft, form: dict[str, str], who: 
         user=form["user"],
         password=form["password"],
     )
-    engine_id = await claim_engine(console, wanted, who)
-    await asyncio.to_thread(lambda: console.engines.keep_draft(draft, known_id=str(engine_id)))
-    return engine_id
-
-
-def witness_of(form: dict[str, str], console: Console) -> dict[str, Any] | None:
-    """The witness of the form; None for none. Raises FormError."""
-    if form.get("witness") != "console":
-        return None
-    part = console.settings.witness
-    address = form.get("witness_address", "")
-    try:
-        address = str(ipaddress.ip_address(address))
-    except ValueError as error:
-        raise FormError({"witness_address": "An IP address such as 10.10.10.13."}) from error
-    password = form.get("witness_password", "")
-    if not password and part.password_file and address == part.address:
-        try:
-            password = Path(part.password_file).read_text("utf-8").splitlines()[0]
-        except (OSError, IndexError) as error:
-            raise FormError(
-                {"witness_password": "The file that the console's settings name cannot be read."}
-            ) from error
-    if not password:
-        raise FormError({"witness_password": "The enrolment password of the witness is needed."})
-    port = form.get("witness_port") or str(part.pairing_port)
-    if not (port.isdigit() and 0 < int(port) < 65536):
-        raise FormError({"witness_port": "A port is a number from 1 to 65535."})
-    return {
-        "kind": "console",
-        "name": form.get("witness_name") or "witness",
-        "address": address,
-        "pairing_port": int(port),
-        "password": password,
-    }
-
-
-def _keep_known(console: Console, draft: Draft, known_id: str) -> None:
-    console.engines.keep_draft(draft, known_id=known_id)
+    primary = console.fleet.feed(int(draft.data["primary"]))
+    await primary.refresh_info()
+    mine = primary.live.info
+    assert mine is not None
+    claimed = await claim_engine(console, wanted, who, lambda info: require_supported(mine, info))
+    known = str(claimed.engine_id)
+    await asyncio.to_thread(lambda: console.engines.keep_draft(draft, known_id=known))
+    return claimed.engine_id
 
 
 def _require_unpaired(console: Console, engine: Engine) -> None:
@@ -225,6 +310,16 @@ def _require_unpaired(console: Console, engine: Engine) -> None:
         )
 
 
+def _candidates(console: Console, primary_id: int) -> list[tuple[Engine, str]]:
+    """The unpaired secondaries of this console, each with why it does not fit ('' if it does)."""
+    mine = console.fleet.get(primary_id).info
+    return [
+        (live.engine, why_unsupported(mine, live.info) if mine and live.info else "")
+        for live in console.fleet.all()
+        if live.engine.role == "secondary" and not live.engine.group_key
+    ]
+
+
 async def _draft(request: Request, principal: Principal, draft_id: str) -> Draft:
     engines = console_of(request).engines
     return await asyncio.to_thread(engines.draft, draft_id, principal.name, KIND)
@@ -234,12 +329,19 @@ def _page(request: Request, principal: Principal, draft: Draft, step: str, **mor
     console = console_of(request)
     primary = console.fleet.get(int(draft.data["primary"])).engine
     base = f"/engines/{primary.id}/pair/{draft.id}"
-    at = [key for key, _ in STEPS].index(step)
-    steps = [
-        WizardStep(key, title, "done" if i < at else "open", f"{base}/{key}" if i < at else "")
-        for i, (key, title) in enumerate(STEPS)
-    ]
     known = str(draft.data.get("known_id", ""))
+    titles = titles_of(draft)
+    at = [key for key, _ in titles].index(step)
+    once = dict(NEW_STEPS) if known.isdigit() else {}  # a claim is not made twice
+    steps = [
+        WizardStep(
+            key,
+            title,
+            "done" if i < at else "open",
+            f"{base}/{key}" if i < at and key not in once else "",
+        )
+        for i, (key, title) in enumerate(titles)
+    ]
     values = {"errors": {}, "error": None, **more}
     status = values.pop("status", 200)
     return page(
@@ -255,11 +357,7 @@ def _page(request: Request, principal: Principal, draft: Draft, step: str, **mor
         step=step,
         base=base,
         known=console.fleet.get(int(known)).engine if known.isdigit() else None,
-        candidates=[
-            live.engine
-            for live in console.fleet.all()
-            if live.engine.role == "secondary" and not live.engine.group_key
-        ],
+        candidates=_candidates(console, primary.id),
         witness=console.settings.witness,
         default_port=ports.MANAGEMENT,
         **values,

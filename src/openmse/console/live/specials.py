@@ -1,0 +1,90 @@
+"""Actions for rare situations: of whom each is asked, and why it is not possible now. Pure.
+
+Reasons are codes; pages tell them in the reader's language. What an engine decides it decides
+again: these only keep a button from promising what cannot be.
+"""
+
+from dataclasses import dataclass
+
+from openmse.console.live.pairs import Pair, PairView, voting_witness
+from openmse.console.live.state import EngineLive
+from openmse.console.nodes.models import Snapshot
+
+KINDS = ("rejoin", "confirm_alone", "release_protect", "witness_replace", "witness_remove")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Special:
+    """One rare action at this moment."""
+
+    kind: str
+    node: str
+    """Whom it would be asked of; '' where nobody can be asked."""
+    why_not: str
+    """'' where nothing speaks against it; else a code."""
+
+
+def specials(view: PairView, *, is_busy: bool = False) -> dict[str, Special]:
+    """All of them, by kind. ``is_busy``: an action of this pair is under way."""
+    owner = view.owner_snapshot
+    asked = dict.fromkeys(KINDS, owner.node if owner else "")
+    aside = set_aside(view)
+    asked["rejoin"] = aside.node if aside else ""
+    reasons = {
+        "rejoin": _why_no_rejoin(view, aside),
+        "confirm_alone": _why_no_confirmation(owner),
+        "release_protect": _why_no_release(owner),
+        "witness_replace": _why_no_witness_change(owner),
+        "witness_remove": _why_no_witness_change(owner) or _why_no_removal(owner),
+    }
+    return {
+        kind: Special(kind=kind, node=asked[kind], why_not=reasons[kind] or ("busy" * is_busy))
+        for kind in KINDS
+    }
+
+
+def set_aside(view: PairView) -> Snapshot | None:
+    """The machine that is set aside after failed rejoins, as far as it is heard."""
+    heard = (view.owner_snapshot, view.standby_snapshot)
+    return next((s for s in heard if s is not None and s.state == "QUARANTINED"), None)
+
+
+def asked_engine_of(pair: Pair, special: Special) -> EngineLive | None:
+    """The engine that a special is asked of."""
+    return pair.of_node(special.node) if special.node else None
+
+
+def _why_no_rejoin(view: PairView, aside: Snapshot | None) -> str:
+    if aside is not None:
+        return ""
+    heard = [s for s in (view.owner_snapshot, view.standby_snapshot) if s is not None]
+    if not heard:
+        return "unheard"
+    return "none_aside" if len(heard) == 2 else "none_heard_aside"
+
+
+def _why_no_confirmation(owner: Snapshot | None) -> str:
+    """A node that boots as the owner of ALONE serves by itself or waits to be told."""
+    if owner is None:
+        return "owner_unheard"
+    mode = owner.register.mode if owner.register else ""
+    waits = owner.state == "WAITING" and mode == "ALONE" and not owner.admits_clients
+    return "" if waits else "none_waits"
+
+
+def _why_no_release(owner: Snapshot | None) -> str:
+    if owner is None:
+        return "owner_unheard"
+    if voting_witness(owner) is not None:
+        return "has_witness"
+    return "" if any(alarm.kind == "writes_wait" for alarm in owner.alarms) else "nothing_waits"
+
+
+def _why_no_witness_change(owner: Snapshot | None) -> str:
+    if owner is None:
+        return "owner_unheard"
+    return "" if owner.admits_clients else "owner_idle"
+
+
+def _why_no_removal(owner: Snapshot | None) -> str:
+    return "no_witness" if owner is None or voting_witness(owner) is None else ""
