@@ -39,7 +39,7 @@ def _error(answer: Any) -> str:
 def test_each_helps_where_it_should_and_says_where_not(console: ConsoleProcess, site: Site) -> None:
     """One story: set aside, another witness, no witness, writes that wait, a boot alone, a stop."""
     with console.logged_in() as client:
-        until(lambda: _pair(client)["data_replication"] == "Up", "in step", 40)
+        until(lambda: _pair(client).get("data_replication") == "Up", "in step", 40)
         until(lambda: "neither machine is set aside" in client.get("/pairs/1").text, "both heard")
         _while_well(client)
         _rejoin(client, site)
