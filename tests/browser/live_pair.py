@@ -39,7 +39,7 @@ from openmse.lab.exploration.observer import History
 from openmse.lab.exploration.virtual import Virtual
 from openmse.lab.exploration.world import KINDS
 from openmse.lab.exploration.world import Machine as Modelled
-from openmse.node.control.commands import JournalFlushed, PairArgs, WitnessArgs
+from openmse.node.control.commands import JournalFlushed, PairArgs, ReadmitArgs, WitnessArgs
 from openmse.node.control.handler import Handler
 from openmse.node.control.server import ControlServer
 from openmse.node.control.snapshot import Facts
@@ -305,6 +305,10 @@ class SitePairing:
         """Two single machines again."""
         self._site.enter(is_paired=False)
         return "The pair is dissolved."
+
+    async def readmit(self, args: ReadmitArgs) -> str:
+        """What waiting for a new machine says, without the wait."""
+        return f"A new machine is waited for, for {args.valid_for_s / 60:.0f} minutes."
 
     async def replace_witness(self, args: WitnessArgs) -> str:
         """The vote of the present witness goes, then the new one has it; decided by the core."""

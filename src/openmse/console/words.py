@@ -35,5 +35,5 @@ WORDS = (
     "activation",
     "CAS Elements", "wIPS Monitor Mode APs", "wIPS Local Mode APs", "Service Advertisement Clicks",
     "licence", "install licence", "remove licence", "share licences",
-    "witness_replace", "witness_remove",
+    "witness_replace", "witness_remove", "readmit",
 )  # fmt: skip

@@ -45,6 +45,7 @@ def test_each_helps_where_it_should_and_says_where_not(console: ConsoleProcess, 
         _rejoin(client, site)
         _third_vote(client)
         _released(client, site)
+        _readmitted(client)
         _alone(client, site)
         wrong = client.post("/api/v1/engines/1/stop", json={"confirm": "mse2"})
         assert wrong.status_code == 422
@@ -53,7 +54,7 @@ def test_each_helps_where_it_should_and_says_where_not(console: ConsoleProcess, 
         audit = client.get("/api/v1/audit").json()["entries"]
         kinds = {e["action"] for e in audit if e["outcome"] == "done"}
         assert {"rejoin", "witness_replace", "witness_remove", "release_protect"} <= kinds
-        assert {"confirm_alone", "stop"} <= kinds
+        assert {"confirm_alone", "readmit", "stop"} <= kinds
 
 
 def _while_well(client: Any) -> None:
@@ -112,6 +113,18 @@ def _released(client: Any, site: Site) -> None:
     assert "protect" in dialog
     assert _ended(client, _do(client, "release_protect"))["state"] == "done"
     until(lambda: _pair(client)["mode"] == "ALONE", "the owner goes on alone", 30)
+
+
+def _readmitted(client: Any) -> None:
+    """The other machine is lost for good: a new one is waited for, with a password."""
+    until(lambda: _pair(client)["heartbeats"] == "Down", "mse2 is not heard", 30)
+    assert "Wait for a new machine in place of mse2?" in client.get("/pairs/1/do/readmit").text
+    assert "needs a password" in _error(_do(client, "readmit", "mse1"))
+    given = {"confirm": "mse1", "password": "a new machine", "minutes": 5}
+    ended = _ended(client, client.post("/api/v1/pairs/1/do/readmit", json=given))
+    assert ended["sentence"] == "A new machine is waited for, for 5 minutes."
+    too_long = client.post("/api/v1/pairs/1/do/readmit", json={**given, "minutes": 5000})
+    assert "1 to 1440 minutes" in _error(too_long)
 
 
 def _alone(client: Any, site: Site) -> None:

@@ -245,7 +245,7 @@ def test_rare_actions_say_why_not() -> None:
     well = _snapshot("mse1")
     follower = _snapshot("mse2")
     assert _why(well, follower) == dict(
-        zip(KINDS, ("none_aside", "none_waits", "has_witness", "", ""), strict=True)
+        zip(KINDS, ("none_aside", "none_waits", "has_witness", "peer_heard", "", ""), strict=True)
     )
     assert set(_why(well, follower, is_busy=True).values()) >= {"busy", "none_aside"}
     aside = replace(follower, state="QUARANTINED")
@@ -258,6 +258,9 @@ def test_rare_actions_say_why_not() -> None:
     waiting = replace(two, alarms=(Alarm("writes_wait", "error", "They wait."),))
     assert _why(waiting)["release_protect"] == ""
     alone = replace(well.register, mode="ALONE")  # type: ignore[type-var]
+    lost = replace(well, peer=Party(name="mse2", is_heard=False))
+    assert _why(lost)["readmit"] == "not_alone"
+    assert _why(replace(lost, register=alone))["readmit"] == ""
     booted = replace(well, state="WAITING", admits_clients=False, register=alone)
     assert _why(booted)["confirm_alone"] == ""
     assert _why(booted)["witness_replace"] == "owner_idle"

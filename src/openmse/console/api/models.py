@@ -130,10 +130,16 @@ class PairIn(Strict):
 
 
 class DoIn(Strict):
-    """``confirm``: the node's name where data may be lost."""
+    """``confirm``: the node's name where data may be lost.
+
+    ``password`` and ``minutes`` are for readmit: what the new machine must know, and how long it
+    is waited for.
+    """
 
     confirm: str = ""
     without_peer: bool = False
+    password: str = ""
+    minutes: int = 60
 
 
 class WitnessIn(Strict):

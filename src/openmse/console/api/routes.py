@@ -164,12 +164,17 @@ async def make_pair(
 async def do(
     request: Request, principal: Operator, engine_id: int, kind: str, body: models.DoIn
 ) -> models.ActionOut:
-    """switchover, failback, drill, takeover, unpair, witness_remove, rejoin, release_protect or
-    confirm_alone."""
+    """switchover, failback, drill, takeover, unpair, witness_remove, readmit, rejoin,
+    release_protect or confirm_alone."""
     console = console_of(request)
     move = moves.move_of(kind, principal)
     pair, view = require_pair(console, engine_id)
-    form = {"confirm": body.confirm, "without_peer": "1" if body.without_peer else ""}
+    form = {
+        "confirm": body.confirm,
+        "without_peer": "1" if body.without_peer else "",
+        "password": body.password,
+        "minutes": str(body.minutes),
+    }
     order = moves.order_of(pair, view, move, form, principal.who)
     return await _begun(console, request, principal, order)
 

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from openmse.console.errors import NodeRefused, NodeUnreachable, NotFound
@@ -43,7 +43,7 @@ class Order:
     title: str
     method: str
     path: str
-    body: dict[str, Any]
+    body: dict[str, Any] = field(repr=False)
     who: str
     before: tuple[Step, ...] = ()
     """Steps that the console has done already, such as preparing the other machine."""

@@ -6,11 +6,17 @@ again: these only keep a button from promising what cannot be.
 
 from dataclasses import dataclass
 
-from openmse.console.live.pairs import Pair, PairView, voting_witness
-from openmse.console.live.state import EngineLive
+from openmse.console.live.pairs import PairView, voting_witness
 from openmse.console.nodes.models import Snapshot
 
-KINDS = ("rejoin", "confirm_alone", "release_protect", "witness_replace", "witness_remove")
+KINDS = (
+    "rejoin",
+    "confirm_alone",
+    "release_protect",
+    "readmit",
+    "witness_replace",
+    "witness_remove",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +40,7 @@ def specials(view: PairView, *, is_busy: bool = False) -> dict[str, Special]:
         "rejoin": _why_no_rejoin(view, aside),
         "confirm_alone": _why_no_confirmation(owner),
         "release_protect": _why_no_release(owner),
+        "readmit": _why_no_readmission(owner),
         "witness_replace": _why_no_witness_change(owner),
         "witness_remove": _why_no_witness_change(owner) or _why_no_removal(owner),
     }
@@ -47,11 +54,6 @@ def set_aside(view: PairView) -> Snapshot | None:
     """The machine that is set aside after failed rejoins, as far as it is heard."""
     heard = (view.owner_snapshot, view.standby_snapshot)
     return next((s for s in heard if s is not None and s.state == "QUARANTINED"), None)
-
-
-def asked_engine_of(pair: Pair, special: Special) -> EngineLive | None:
-    """The engine that a special is asked of."""
-    return pair.of_node(special.node) if special.node else None
 
 
 def _why_no_rejoin(view: PairView, aside: Snapshot | None) -> str:
@@ -78,6 +80,15 @@ def _why_no_release(owner: Snapshot | None) -> str:
     if voting_witness(owner) is not None:
         return "has_witness"
     return "" if any(alarm.kind == "writes_wait" for alarm in owner.alarms) else "nothing_waits"
+
+
+def _why_no_readmission(owner: Snapshot | None) -> str:
+    """A new machine is taken only by an owner that goes on alone and hears nobody."""
+    if owner is None:
+        return "owner_unheard"
+    if owner.peer is not None and owner.peer.is_heard:
+        return "peer_heard"
+    return "" if owner.register and owner.register.mode == "ALONE" else "not_alone"
 
 
 def _why_no_witness_change(owner: Snapshot | None) -> str:

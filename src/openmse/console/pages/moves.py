@@ -25,6 +25,10 @@ from openmse.errors import MseError
 router = APIRouter(include_in_schema=False)
 
 
+MINUTES_MAX = 1440
+"""A day, at most, is waited for a new machine."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
     """A change that has a dialog. ``grade`` 2 interrupts the service, 3 may lose data."""
@@ -71,6 +75,13 @@ MOVES = {
             kind="confirm_alone",
             path="/v1/ha/confirm-alone",
             role=Role.OPERATOR,
+            grade=3,
+            is_rare=True,
+        ),
+        Move(
+            kind="readmit",
+            path="/v1/ha/readmit",
+            role=Role.ADMINISTRATOR,
             grade=3,
             is_rare=True,
         ),
@@ -189,6 +200,8 @@ def order_of(pair: Pair, view: PairView, move: Move, form: dict[str, str], who: 
         body = {"confirm": node, "without_peer": form.get("without_peer") == "1"}
     elif move.kind == "witness_remove":
         body = {"confirm": node}
+    elif move.kind == "readmit":
+        body = {**_waiting_body(form), "confirm": node}
     elif move.is_rare:
         title = f"{node}"
     return Order(
@@ -200,6 +213,22 @@ def order_of(pair: Pair, view: PairView, move: Move, form: dict[str, str], who: 
         body=body,
         who=who,
     )
+
+
+def _waiting_body(form: dict[str, str]) -> dict[str, Any]:
+    """The new machine's password, and how long it is waited for; raises FormError. Pure."""
+    if not form.get("password"):
+        raise FormError(
+            {"password": "Choose a password."},
+            "The new machine needs a password, which is typed there too; nothing was changed.",
+        )
+    minutes = form.get("minutes") or "60"
+    if not (minutes.isdigit() and 1 <= int(minutes) <= MINUTES_MAX):
+        raise FormError(
+            {"minutes": "From 1 to 1440."},
+            "It is waited for 1 to 1440 minutes; nothing was changed.",
+        )
+    return {"password": form["password"], "valid_for_s": 60.0 * int(minutes)}
 
 
 @router.post("/pairs/{engine_id:int}/maintenance/{switch}")
