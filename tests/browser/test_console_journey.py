@@ -1,11 +1,14 @@
-"""One person's way: add, pair, watch, switch over, lose the owner, delete; wrong inputs between."""
+"""One person's way to a pair: add, license, pair; wrong inputs between.
+
+How a pair lives on and ends is told on real machines: tests/lab/test_product_console.py.
+"""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 from issuer import Issuer
-from live_pair import PASSWORD, Site, until
+from live_pair import PASSWORD, Site
 from stage import ConsoleProcess, axe_faults
 
 IS_PAIRED = False
@@ -20,10 +23,8 @@ def _wizard(page: Any, console: ConsoleProcess, name: str, port: str) -> None:
 
 
 @pytest.mark.timeout(180)
-def test_from_nothing_to_a_pair_that_moves(
-    page: Any, console: ConsoleProcess, site: Site, root: Path
-) -> None:
-    """The whole story, in the order in which it happens to people."""
+def test_from_nothing_to_a_pair(page: Any, console: ConsoleProcess, site: Site, root: Path) -> None:
+    """In the order in which it happens to people."""
     issuer = Issuer(root / "issuer")
     issuer.trusted_by(site.nodes["mse1"].config)
     assert page.locator("text=No engines yet").count() == 1
@@ -54,8 +55,6 @@ def test_from_nothing_to_a_pair_that_moves(
     page.wait_for_selector("#engine-reach:has-text('Reachable')")
 
     _pair(page, console, site)
-    _move(page, console, site)
-    _lose_the_owner(page, console, site)
 
 
 def _license(page: Any, site: Site, issuer: Issuer) -> None:
@@ -103,43 +102,3 @@ def _pair(page: Any, console: ConsoleProcess, site: Site) -> None:
     steps = page.locator("#action-steps").inner_text()
     assert "synchronization" in steps
     assert "certificates" in steps
-
-
-def _move(page: Any, console: ConsoleProcess, site: Site) -> None:
-    page.click("text=To the pair")
-    page.wait_for_selector("#pair-owner:has-text('mse1')")
-    page.wait_for_selector("#pair-switchover button:enabled", timeout=20_000)
-    page.click("#pair-switchover button")
-    page.wait_for_selector("dialog[open]")
-    assert page.evaluate("document.activeElement.textContent") == "Cancel"
-    page.keyboard.press("Escape")
-    page.wait_for_selector("dialog", state="detached")
-    page.click("#pair-switchover button")
-    page.click("button:has-text('Switch over to mse2')")
-    page.wait_for_url("**/actions/*")
-    page.wait_for_selector("#action-state:has-text('done')", timeout=30_000)
-    assert "stop" in page.locator("#action-steps").inner_text()
-    page.wait_for_selector("#action-seen [aria-label=mse1]:has-text('kept out')")
-    page.wait_for_selector("#action-seen [aria-label=mse2]:has-text('admitted')")
-    page.click("text=To the pair")
-    page.wait_for_selector("#pair-owner:has-text('mse2')")
-    page.click("nav a:has-text('Timeline')")
-    page.wait_for_selector("text=Moves and their phases")
-    assert page.locator("td:has-text('promote')").count() >= 1
-
-
-def _lose_the_owner(page: Any, console: ConsoleProcess, site: Site) -> None:
-    page.goto(f"{console.url}/pairs/1")
-    page.wait_for_selector("#pair-replication:has-text('Up')", timeout=20_000)
-    site.power_off("mse2")
-    site.nodes["mse2"].stop()
-    page.wait_for_selector("#pair-owner:has-text('mse1')", timeout=30_000)
-    page.wait_for_selector("#pair-second:has-text('no data for')")
-    page.wait_for_selector("#pair-heartbeats:has-text('Down')")
-    page.goto(f"{console.url}/engines/2")
-    page.click("button:has-text('Delete')")
-    page.wait_for_selector("dialog[open]:has-text('cannot be told')")
-    page.click("dialog button.danger-final")
-    page.wait_for_url("**/engines")
-    until(lambda: page.locator("tbody tr").count() == 1, "mse2 is gone from the list")
-    assert "add it" in page.goto(f"{console.url}/pairs/1").text().lower()

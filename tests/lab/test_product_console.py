@@ -256,6 +256,9 @@ def an_operator_moves_the_service(stage: Stage, page: Any, kind: str, to: str) -
     seen(page, "#action-state", "done")
     assert "stop" in page.locator("#action-steps").inner_text()
     assert page.locator("#action-steps .number", has_text=" ms").count() > 1
+    other = "mse1" if to == "mse2" else "mse2"
+    seen(page, f"#action-seen [aria-label={other}]", "kept out")
+    seen(page, f"#action-seen [aria-label={to}]", "admitted")
     stage.picture(page, f"12-{kind}-steps")
     page.click("text=To the pair")
     seen(page, "#pair-owner", f"{to} owns and serves")
