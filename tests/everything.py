@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -27,6 +27,8 @@ NOTHING_COLLECTED = 5
 INTERRUPTED = 130
 NOT_COMPILED = "PYTHONDONTWRITEBYTECODE"
 """Under this variable each of hundreds of processes would compile the sources anew."""
+LONG_S = 10.0
+"""Files that take longer are named at the end, so that whoever adds a test sees what it costs."""
 KINDS = {"passed": "", "failed": "failure", "broken": "error", "skipped": "skipped"}
 """What can become of a test, and the element of the report that says so."""
 
@@ -46,13 +48,14 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a phase. ``bad``: the tests that failed or could not be run."""
+    """What came of a phase. ``bad``: tests that went wrong; ``seconds``: those of each file."""
 
     phase: Phase
     status: int
     took_s: float
     counts: Counter[str]
     bad: tuple[str, ...]
+    seconds: dict[str, float]
 
     @property
     def is_well(self) -> bool:
@@ -65,6 +68,11 @@ class Outcome:
         ended = "" if self.is_well else f"; pytest ended with {self.status}"
         return f"{self.phase.name:<15} {words or 'no tests'} in {self.took_s:.0f} s{ended}"
 
+    def longest(self) -> list[str]:
+        """A line for each file that took long, the longest first."""
+        files = sorted(self.seconds.items(), key=lambda item: -item[1])
+        return [f"{took_s:6.0f} s  {name}" for name, took_s in files if took_s >= LONG_S]
+
 
 def phases(jobs: int, expression: str) -> tuple[Phase, Phase]:
     """The two phases, in their order; ``expression`` narrows both down."""
@@ -76,19 +84,21 @@ def phases(jobs: int, expression: str) -> tuple[Phase, Phase]:
     )
 
 
-def read_report(path: Path) -> tuple[Counter[str], tuple[str, ...]]:
-    """What pytest's JUnit report counts, and its tests that went wrong."""
+def read_report(path: Path) -> tuple[Counter[str], tuple[str, ...], dict[str, float]]:
+    """What pytest's JUnit report tells: counts, tests that went wrong, seconds of each file."""
     counts: Counter[str] = Counter()
     bad: list[str] = []
+    seconds: dict[str, float] = defaultdict(float)
     if not path.exists():
-        return counts, ()
+        return counts, (), seconds
     for case in ElementTree.parse(path).iter("testcase"):
         told = (kind for kind, tag in KINDS.items() if tag and case.find(tag) is not None)
         kind = next(told, "passed")
         counts[kind] += 1
+        seconds[str(case.get("file"))] += float(case.get("time", 0))
         if kind in ("failed", "broken"):
             bad.append(f"{case.get('file')}::{case.get('name')}")
-    return counts, tuple(bad)
+    return counts, tuple(bad), seconds
 
 
 def run_to_its_end(command: list[str]) -> int:
@@ -137,7 +147,7 @@ def main() -> int:
             print("Interrupted; the rest was not run.", file=sys.stderr)
     print(f"=== all tests (--randomly-seed={chosen.randomly_seed})")
     for outcome in outcomes:
-        print(outcome.sentence())
+        print(outcome.sentence(), *outcome.longest(), sep="\n")
     for test in (test for outcome in outcomes for test in outcome.bad):
         print(f"FAILED {test}")
     if len(outcomes) < len(todo):

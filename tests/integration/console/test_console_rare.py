@@ -80,7 +80,7 @@ def _rejoin(client: Any, site: Site) -> None:
     assert "Its rejoin failed five times." in dialog
     ended = _ended(client, _do(client, "rejoin"))
     assert (ended["state"], ended["sentence"]) == ("done", "The rejoin is tried again.")
-    until(lambda: _pair(client)["data_replication"] == "Up", "in step", 30)
+    until(lambda: _pair(client).get("data_replication") == "Up", "in step", 30)
 
 
 def _third_vote(client: Any) -> None:
