@@ -111,7 +111,7 @@ async def _changed(
         )
         history = "done" if outcome == "done" else "failed"
         await asyncio.to_thread(
-            console.engines.note_sync, engine.id, HISTORY, history, f"{sentence} ({principal.who})"
+            console.engines.note_sync, engine.id, HISTORY, history, f"{principal.who}: {sentence}"
         )
 
     try:
