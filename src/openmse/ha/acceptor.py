@@ -212,8 +212,10 @@ def grant(record: Record, bond: Bond, beat: Beat, now: Instant) -> tuple[Record,
         return record, bond, Refusal.AHEAD
     if known.version > (beat.term, beat.epoch) or known.owner != beat.stamp.id:
         return record, bond, Refusal.BEHIND
-    if value is not None and value.owner != beat.stamp.id and record.accepted > record.chosen:
-        return record, bond, Refusal.UNRESOLVED
+    if value is not None and record.accepted > record.chosen:
+        is_out = all(voter.id != record.me for voter in value.voters)
+        if is_out or value.owner != beat.stamp.id:  # ⚠ its successors may be chosen without it
+            return record, bond, Refusal.UNRESOLVED
     if beat.released is not None or holds_release(record, bond):
         return record, bond, Refusal.RELEASED
     until = Instant(max(bond.until if bond.owner == beat.stamp.id else 0, now + beat.wait_ns))

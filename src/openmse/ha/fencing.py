@@ -81,7 +81,8 @@ def _why_not_peer(n: Node) -> str:
 def _why_not_owner(n: Node, known: Config) -> str:
     """The peer's view: the owner answered it in this run, and has not asked for its vote since."""
     owner = n.peer
-    if not owner.answered or owner.version > known.version:
+    is_same = is_known_voter(n, owner.id)  # ⚠ a new memory does not know whether it went on
+    if not is_same or not owner.answered or owner.version > known.version:
         return f"{owner.id} has not answered this node since it started."  # ⚠
     value = n.record.value
     if is_unresolved(n) and value is not None and value.owner != n.me:

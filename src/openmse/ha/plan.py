@@ -13,7 +13,7 @@ from openmse.ha.draft import (
     own_value_in_flight,
     since,
 )
-from openmse.ha.facts import is_peer_silent, is_streaming_standby
+from openmse.ha.facts import is_known_voter, is_peer_silent, is_streaming_standby
 from openmse.ha.local import (
     DbProcess,
     DbRole,
@@ -24,7 +24,7 @@ from openmse.ha.local import (
     Stop,
 )
 from openmse.ha.operations import may_go_down
-from openmse.ha.state import Node, OperationKind, Phase
+from openmse.ha.state import Node, OperationKind, Party, Phase
 from openmse.ha.timing import BOOT_ALONE_NS
 from openmse.ha.values import FOREVER, BootAlone, Config, Instant, Mode
 
@@ -79,7 +79,7 @@ def _confirm_alone(d: Draft) -> None:
     answers = [
         p
         for p in (n.peer, n.witness)
-        if p.id and p.heard_at and (p.answered or not is_pinned_to_answers)
+        if p.id and p.heard_at and (not is_pinned_to_answers or _has_answered(n, p))
     ]
     others = [v for v in known.voters if v.id != n.me]
     if not others or any(p.version <= known.version and p.version > (0, 0) for p in answers):
@@ -90,6 +90,11 @@ def _confirm_alone(d: Draft) -> None:
         n.alone_confirmed = since(n.now, n.started_at) >= BOOT_ALONE_NS
     if n.alone_confirmed:
         d.note("boot_confirmed", "info", "This node has the newest data and serves.")
+
+
+def _has_answered(n: Node, p: Party) -> bool:
+    """Whether this party has answered in the present run, and remembers what it did before."""
+    return bool(p.answered) and is_known_voter(n, p.id)  # ⚠ a new memory does not know
 
 
 def _admit(n: Node) -> None:

@@ -27,6 +27,8 @@ from openmse.ha.values import (
 ASK_AGAIN_NS = 100 * MILLISECOND
 ASK_AT_LEAST_NS = 1 * SECOND
 CUT_BUDGET_NS = 3 * SECOND
+FENCING_TERMS = 2
+"""By how much at the most one confirmed fencing raises the term."""
 
 
 def advance(d: Draft) -> None:
@@ -145,7 +147,7 @@ def force(
     assert known is not None
     found = row(post_of(n), verdict)
     assert found.is_forced
-    term = _own_term(n, known)
+    term = _own_term(n, known, is_operator=verdict is Verdict.FORCED)
     target = replace(
         known,
         term=term,
@@ -176,11 +178,17 @@ def force(
         d.send(party.id, Learn(d.stamp, ballot, target))
 
 
-def _own_term(n: Node, known: Config) -> int:
+def _own_term(n: Node, known: Config, *, is_operator: bool) -> int:
     """A term that only this node takes: the two nodes of a group force in odd and in even ones, so
-    that two forces which do not know of each other are two configs, never one (I3)."""
+    that two forces which do not know of each other are two configs, never one (I3).
+
+    An operator's is beyond any that the other node can reach by one confirmed fencing without
+    knowing of it: what is acknowledged under an operator's word is never rewound by an agent's.
+    """
     nodes = sorted(voter.id for voter in known.voters if not voter.is_witness)
     term = max(known.term, n.record.promised.term) + 1
+    if is_operator:
+        term += FENCING_TERMS  # ⚠ an agent may be at work at the other node
     return term if term % 2 == nodes.index(n.me) % 2 else term + 1
 
 

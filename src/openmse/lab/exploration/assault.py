@@ -75,7 +75,7 @@ def lose_flight(world: Steps) -> None:
 
 def cut(world: Steps, *pairs: str, kinds: tuple[str, ...] = KINDS) -> None:
     """Cut ``a>b`` one way each."""
-    cuts = {(p[0], p[2], kind) for p in pairs for kind in kinds}
+    cuts = {(source, to, kind) for source, to in (p.split(">") for p in pairs) for kind in kinds}
     world.cuts = world.cuts | cuts
     world.cut_at = world.now
 

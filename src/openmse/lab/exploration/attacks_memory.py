@@ -5,11 +5,21 @@ from msgspec.structs import replace
 from openmse.ha import events as ev
 from openmse.ha.invariants import is_healthy_sync
 from openmse.ha.local import DbRole
-from openmse.ha.values import Mode
+from openmse.ha.messages import Accept, Accepted, Learn
+from openmse.ha.values import Mode, Record, Voter
 from openmse.lab.exploration import scenarios as at
-from openmse.lab.exploration.assault import Attack, cut, restart
-from openmse.lab.exploration.steps import Steps
-from openmse.lab.exploration.world import Machine
+from openmse.lab.exploration import start
+from openmse.lab.exploration.assault import (
+    Attack,
+    cut,
+    deliver,
+    lose_flight,
+    restart,
+    write_at_a,
+)
+from openmse.lab.exploration.explorer import SETTINGS
+from openmse.lab.exploration.steps import Budget, Steps
+from openmse.lab.exploration.world import KINDS, Machine
 
 
 def _older_owner(world: Steps, *, forget: bool) -> Steps:
@@ -176,6 +186,42 @@ def forced_older() -> Steps:
     return world
 
 
+def _beside_another_witness() -> Steps:
+    """SYNC(a) with the witness w; w2 runs, and is not enrolled yet."""
+    made = start.machines(Mode.SYNC, SETTINGS)
+    made.append(Machine("w2", Record("w2", "w2-0", boot=1), is_witness=True, is_on=False))
+    world = Steps(made, start.history(Mode.SYNC, SETTINGS), Budget())
+    for m in world.machines.values():
+        world.power_on(m)
+        world.settle()
+    return at.wait(at.run(world, lambda w: is_healthy_sync(w.picture())), 8)
+
+
+def old_witness() -> Steps:
+    """The witness is replaced in one step; a hears of the old one only, b of the new (§2)."""
+    world = _beside_another_witness()
+    a = world.machines["a"]
+    nodes = tuple(v for v in world.history.newest.config.voters if not v.is_witness)
+    world.command(a, ev.ChangeVoters((*nodes, Voter("w2", "w2-0", is_witness=True))))
+    world.settle()
+    at.run(world, at.flies(Accept))
+    deliver(world, Accept, "a", "b")
+    deliver(world, Accept, "a", "w2")
+    lose_flight(world)
+    cut(world, "a>b", "b>a", "a>w2", "w2>a")
+    at.run(world, lambda w: {f[0] for f in w.flight if _accepts(f)} == {"w", "w2"})
+    deliver(world, Accepted, "w", "b")
+    world.flight = tuple(f for f in world.flight if f[1] != "w" or not isinstance(f[2], Learn))
+    deliver(world, Accepted, "w2", "b")
+    world.flight = tuple(f for f in world.flight if f[1] != "w" or not isinstance(f[2], Learn))
+    world.cuts |= {(x, y, kind) for x, y in (("b", "w"), ("w", "b")) for kind in KINDS}
+    return world
+
+
+def _accepts(flight: tuple[str, str, object]) -> bool:
+    return flight[1] == "b" and isinstance(flight[2], Accepted)
+
+
 def b_serves(world: Steps) -> bool:
     """b serves."""
     return world.is_serving(world.machines["b"])
@@ -207,6 +253,7 @@ MEMORIES = (
         forgives=frozenset({"I1"}),
         recovers=False,
     ),
+    Attack("old witness", old_witness, act=write_at_a, states=0, ticks=40),
     Attack("unpaired", unpaired, states=0, recovers=False),
     Attack("forced older", forced_older, b_serves, states=0),
     Attack("forced outsider", forced_outsider, states=0, recovers=False),

@@ -90,6 +90,86 @@ def late_answer() -> Steps:
     return world
 
 
+def forced_while_fencing() -> Steps:
+    """Cut apart, a calls its agent; b is forced to own, serves, is switched off; a goes on (§8).
+
+    Not for the first time: so the next term that only a takes is above the next of b.
+    """
+    world = fenced_peer()
+    b = world.machines["b"]
+    world.heal()
+    at.run(world, at.is_mode(Mode.PINNED))
+    at.wait(world, 48)
+    cut(world, "a>b", "b>a")
+    world.disconnect(b)
+    at.run(world, lambda w: any(shot.by == "a" for shot in w.shots))
+    world.command(b, ev.ForceTakeover("attack"))
+    world.settle()
+    shots, world.shots = world.shots, ()
+    at.run(world, lambda w: w.is_serving(b))
+    world.write(b)
+    world.settle()
+    world.shots = tuple(shot for shot in shots if shot.by == "a")
+    for _ in range(2):  # it strikes, and says so
+        world.shoot(world.shots[0])
+        world.settle()
+    world.heal()
+    world.power_on(b)
+    world.settle()
+    return world
+
+
+def _alone_by_fencing() -> Steps:
+    """a had b switched off, went on alone and acknowledged; it loses power and its disk."""
+    world = at.run(fencing_cut(), at.is_mode(Mode.ALONE, "a"))
+    a, b = world.nodes()
+    at.run(world, lambda w: a.data.is_licensed)
+    world.write(a)
+    world.settle()
+    world.power_off(a)
+    world.lose_disk(a)
+    world.heal()
+    world.power_on(b)
+    world.settle()
+    return world
+
+
+def answered_by_a_new_owner() -> Steps:
+    """a's new memory answers b and is gone again: may b have it switched off, and own? (§8)."""
+    world = _alone_by_fencing()
+    a = world.machines["a"]
+    world.power_on(a)
+    world.settle()
+    at.wait(world, 12)
+    world.power_off(a)
+    world.cut_at = world.now
+    return world
+
+
+def answered_by_a_new_peer() -> Steps:
+    """b had a switched off, owned and lost its disk: does its new memory let a serve? (§8)."""
+    world = at.pair_fencing()
+    a, b = world.nodes()
+    world.freeze_monitor(a)
+    world.disconnect(b)
+    cut(world, "a>b", "b>a")
+    at.run(world, lambda w: w.is_serving(b))
+    world.write(b)
+    world.settle()
+    world.power_off(b)
+    world.lose_disk(b)
+    world.heal()
+    for m in (b, a):
+        world.power_on(m)
+        world.settle()
+    return world
+
+
+def is_in_doubt(world: Steps) -> bool:
+    """Nobody serves what may be the older history, until an operator says so."""
+    return not any(world.is_serving(m) for m in world.nodes())
+
+
 def _released_in_time() -> Steps:
     """Writes wait for b; an operator releases them while a's database starts (§8)."""
     world = at.pair_protect()
@@ -149,6 +229,23 @@ PAIRS = (
     Attack("fenced owner restarts", fenced_owner_restarts, states=0),
     Attack("fenced peer", fenced_peer, states=600),
     Attack("vote, then cut", vote_then_cut, act=write_at_a, states=0, ticks=40),
+    Attack("forced while fencing", forced_while_fencing, states=0, ticks=60),
+    Attack(
+        "answered by a new owner",
+        answered_by_a_new_owner,
+        is_in_doubt,
+        states=0,
+        ticks=60,
+        recovers=False,
+    ),
+    Attack(
+        "answered by a new peer",
+        answered_by_a_new_peer,
+        is_in_doubt,
+        states=0,
+        ticks=60,
+        recovers=False,
+    ),
     Attack("late answer", late_answer, act=write_at_a, states=0, ticks=40),
 )
 """All of them."""

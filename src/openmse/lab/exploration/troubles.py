@@ -5,7 +5,16 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from openmse.ha import events as ev
-from openmse.ha.values import SECOND, Config, FailoverType, Mode, Record, Voter, peer_of
+from openmse.ha.values import (
+    SECOND,
+    Config,
+    FailoverType,
+    Mode,
+    Record,
+    Voter,
+    is_fencing_pair,
+    peer_of,
+)
 from openmse.lab.exploration.database import Data
 from openmse.lab.exploration.virtual import MS, Virtual
 from openmse.lab.exploration.world import KINDS, Machine
@@ -380,6 +389,13 @@ class Troubles:
             for config in (r.value, r.parent)
         )
 
+    def _waits(self, owner: Machine, lost: list[str]) -> bool:
+        """Whether the owner of a fencing pair has booted, and the memory is lost that could tell it
+        that the other has not gone on (protocol §8)."""
+        node, known = owner.node, owner.record.known
+        is_in_force = known is not None and known.mode is Mode.PINNED and is_fencing_pair(known)
+        return bool(lost) and is_in_force and node is not None and not node.alone_confirmed
+
     def _force(self, owner: Machine) -> None:
         world = self.world
         last = world.history.newest.config
@@ -387,7 +403,7 @@ class Troubles:
         is_owner_lost = owner.id in lost or not owner.data.is_complete
         is_manual = last.settings.failover_type is FailoverType.MANUAL
         is_lost = is_owner_lost and (last.mode is not Mode.SYNC or is_manual)
-        if not (is_lost or len(lost) > 1 or self._is_limbo(lost)):
+        if not (is_lost or len(lost) > 1 or self._is_limbo(lost) or self._waits(owner, lost)):
             return
         if self.forced >= 3:
             return
