@@ -221,6 +221,32 @@ print((time.monotonic() - began) * 1000)
     assert pair.value("select 1") == "1"
 
 
+def _lease_tables(pair: Site, machine: str) -> str:
+    """The kernel lease's tables with their rules; '' while there are none."""
+    shown = pair.run(machine, "nft", "list", "ruleset")
+    assert shown.returncode == 0, shown.stderr
+    return shown.stdout if "table inet openmse_" in shown.stdout else ""
+
+
+def test_a_flushed_ruleset_is_put_back_and_holds(pair: Site) -> None:
+    """As a firewall's restart does it. The lease must stand again, before it is needed."""
+    owner = pair.owner()
+    other = OTHER[owner]
+    epoch = pair.register()["epoch"]
+    assert _lease_tables(pair, owner)
+    with pair.load() as load:
+        load.start_presence()
+        assert pair.run(owner, "nft", "flush", "ruleset").returncode == 0
+        pair.until(lambda: _lease_tables(pair, owner), "the kernel lease stands again", 3)
+        assert pair.register()["epoch"] == epoch
+        assert load.last_served_by() == owner
+        pair.until(lambda: _age_s(pair, other) > 6.0, "it no longer abstains for its restart")
+        pair.lab.freeze(owner, "health-monitor")
+        pair.until(lambda: load.last_served_by() == other, f"{other} serves", 30)
+        pair.until_sync()
+        assert presence_rules.double_presences(load.signs()) == []
+
+
 def test_a_foreign_machine_with_the_virtual_ip(pair: Site) -> None:
     owner = pair.owner()
     other = OTHER[owner]

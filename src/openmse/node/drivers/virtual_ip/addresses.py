@@ -10,6 +10,7 @@ import errno
 import ipaddress
 import socket
 import struct
+import time
 
 from msgspec import Struct
 
@@ -20,10 +21,13 @@ from openmse.node.drivers.virtual_ip.frames import Ip
 _NEW_LINK, _DEL_LINK = 16, 17
 _NEW_ADDRESS, _DEL_ADDRESS, _GET_ADDRESS = 20, 21, 22
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_CACHEINFO, _IFA_FLAGS = 1, 2, 6, 8
+_GET_ROUTE, _RTA_DST, _RTN_LOCAL = 26, 1, 2
 _F_NODAD, _F_DADFAILED, _F_TENTATIVE, _F_NOPREFIXROUTE = 0x02, 0x08, 0x40, 0x200
 _GROUPS = 0x001 | 0x010 | 0x100  # link, IPv4 addresses, IPv6 addresses
 _LIFE_FOREVER = 0xFFFFFFFF
+_ANSWERS_WITHIN_S = 0.1
 _HEAD = struct.Struct("=BBBBI")
+_ROUTE = struct.Struct("=BBBBBBBBI")
 
 
 class Entry(Struct, frozen=True):
@@ -74,6 +78,27 @@ class Addresses:
             )
         except netlink.NetlinkError as error:
             raise _refused(f"add {address} to {interface}", error) from error
+        if isinstance(address, ipaddress.IPv6Address):
+            self._wait_answers(address)
+
+    def _wait_answers(self, address: ipaddress.IPv6Address) -> None:
+        """Until the kernel answers neighbours who ask for ``address``, a little after the call.
+
+        Whoever asks before is not answered, and asks again only after a second. The local route
+        comes last, after the group in which neighbours ask.
+        """
+        ends_at = time.monotonic() + _ANSWERS_WITHIN_S
+        while not self._is_local(address) and time.monotonic() < ends_at:
+            time.sleep(0.001)
+
+    def _is_local(self, address: ipaddress.IPv6Address) -> bool:
+        request = _ROUTE.pack(socket.AF_INET6, 128, 0, 0, 0, 0, 0, 0, 0)
+        request += netlink.attribute(_RTA_DST, address.packed)
+        try:
+            routes = self._socket.dump(_GET_ROUTE, request, flags=0)
+        except netlink.NetlinkError:
+            return False  # no way to it at all yet
+        return any(_ROUTE.unpack_from(route)[7] == _RTN_LOCAL for route in routes)
 
     def remove(self, address: Ip) -> bool:
         """Remove every occurrence of ``address``; return whether there was one.

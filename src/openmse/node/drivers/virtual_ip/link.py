@@ -9,6 +9,7 @@ import asyncio
 import ipaddress
 import socket
 import struct
+import threading
 import time
 from collections.abc import Callable
 
@@ -37,11 +38,14 @@ _NEIGHBOUR_FILTER: tuple[_Step, ...] = (
 
 def announce(interface: str, addresses: tuple[Ip, ...]) -> None:
     """Tell the link that ``addresses`` are here. Raises: NetworkError."""
-    with _packet_socket(interface, 0) as sender:
+    sender = _packet_socket(interface, 0)
+    try:
         mac = _mac(sender)
         for address in addresses:
             for frame in frames.announcements(address, mac):
                 _send(sender, interface, frame)
+    finally:
+        _close_aside(sender)
 
 
 async def wait_claimed(interface: str, addresses: tuple[Ip, ...], wait_s: float) -> str:
@@ -107,7 +111,7 @@ class ClaimWatch:
         loop = asyncio.get_running_loop()
         for sock in self._sockets:
             loop.remove_reader(sock)
-            sock.close()
+            _close_aside(sock)
         self._sockets = []
 
     def send_probes(self) -> None:
@@ -142,6 +146,15 @@ def _packet_socket(interface: str, protocol: int) -> socket.socket:
     except OSError as error:
         raise _unusable(interface, error) from error
     return sock
+
+
+def _close_aside(sock: socket.socket) -> None:
+    """Close a packet socket in a thread of its own.
+
+    The kernel waits for a grace period in that call (10 to 16 ms here, two sockets one after the
+    other), and the caller is the loop that moves the address; nothing depends on its end.
+    """
+    threading.Thread(target=sock.close, name="packet-socket-close", daemon=True).start()
 
 
 def _mac(sock: socket.socket) -> bytes:
