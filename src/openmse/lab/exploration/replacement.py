@@ -136,6 +136,16 @@ class Replacing(Troubles):
         if news:
             world.command(owner, ev.ChangeVoters((*kept, *news)))
 
+    def lose_disk(self) -> None:
+        """Not while the other machine is lost: it has the last copy, and the last memory."""
+        if self.lost is None:
+            super().lose_disk()
+
+    def restore_disk(self) -> None:
+        """As ``lose_disk``."""
+        if self.lost is None:
+            super().restore_disk()
+
     def _force(self, owner: Machine) -> None:
         if not owner.is_retired and self.lost is None:
             super()._force(owner)
