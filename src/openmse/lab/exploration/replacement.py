@@ -26,7 +26,6 @@ class Replacing(Troubles):
         self.is_isolated = False
         self.lost_at = 0
         self.replaced = 0
-        world.is_strict = self.rng.random() < 0.5
         world.at(SECOND, self._reconcile)
 
     def lose_machine(self) -> None:

@@ -107,8 +107,6 @@ class World:
         self.queue: deque[tuple[str, ev.Event]] = deque()
         self.trace: list[str] | None = None
         self.is_judged = True
-        self.is_strict = False
-        """The witness speaks only with the nodes that its record names."""
 
     def fork(self) -> Self:
         """An independent copy; everything but the machines is immutable."""
@@ -207,11 +205,7 @@ class World:
     def _is_party(self, m: Machine, other: Machine) -> bool:
         if m.facts:
             return other.id in m.facts
-        if m.is_witness and self.is_strict and self.retired():
-            # its parties are the nodes that its record names (and, by default, those of old)
-            configs = [c for c in (m.record.known, m.record.value) if c is not None]
-            return not configs or any(v.id == other.id for c in configs for v in c.voters)
-        return True
+        return True  # a witness never forgets whom its enrolment named
 
     def is_linked(self, one: str, other: str, kind: str) -> bool:
         """Whether a connection of this kind works: both ways."""
