@@ -155,7 +155,7 @@ def test_an_old_owner_that_went_on_alone_comes_back(is_cut: bool) -> None:
 
 @pytest.mark.parametrize("has_witness", [True, False])
 def test_a_beat_of_the_new_machine_is_none_of_the_old(has_witness: bool) -> None:
-    """The owner knows b, c beats. c's memory was admitted as b's, and the pair went to SYNC (PINNED)
+    """The owner knows b, c beats. c's memory was admitted as b's, and the pair went SYNC (PINNED)
     with a voter b that no machine is: c could not own, not even by force."""
     world = at.alone() if has_witness else at.pair_alone()
     a, b = world.machines["a"], world.machines["b"]

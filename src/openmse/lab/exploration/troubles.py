@@ -297,7 +297,7 @@ class Troubles:
         if self.disk_losses <= 0:
             return
         m = self._any()
-        if m.is_retired or not m.is_witness and not self.world.peer(m).data.is_complete:
+        if m.is_retired or (not m.is_witness and not self.world.peer(m).data.is_complete):
             return  # the last copy: nothing could bring it back
         self.disk_losses -= 1
         self.world.power_off(m)

@@ -142,7 +142,7 @@ class World:
         return [m for m in self.machines.values() if m.is_retired]
 
     def peer(self, m: Machine) -> Machine:
-        """The other node; for a machine that was replaced, nobody: nothing streams to or from it."""
+        """The other node; for one that was replaced, nobody: nothing streams to it."""
         if m.is_retired or not m.id:
             return _NOBODY
         return next(other for other in self.nodes() if other.id != m.id)
