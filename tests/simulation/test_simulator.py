@@ -43,3 +43,10 @@ def test_a_planted_fault_of_the_driver_is_found() -> None:
     """sync_state taken for proof while the checkpointer stands still (protocol §5.3)."""
     planted = frozenset({"unproven_gate"})
     assert {simulator.run(seed, planted).rule for seed in range(6)} & {"I2", "I5"}
+
+
+def test_a_machine_that_is_lost_for_good_is_replaced() -> None:
+    """Another one comes under a new name, and mostly the old disk works after all."""
+    for seed in range(25):
+        found = run(seed, replaces=True)
+        assert not found.rule, f"seed {seed}: {found.sentence}"

@@ -108,9 +108,10 @@ def heard(n: Node, party: Party, stamp: Stamp, answered: Instant = _NEVER) -> Pa
 def on_beat(d: Draft, beat: Beat) -> None:
     """A beat of the other node: note its standing, decide on its renewal, teach it."""
     n = d.n
-    n.peer = replace(
-        heard(n, n.peer, beat.stamp), standing=beat.standing, version=(beat.term, beat.epoch)
-    )
+    if beat.stamp.id == n.peer.id:  # else of one that is yet to become a voter, or was one
+        n.peer = replace(
+            heard(n, n.peer, beat.stamp), standing=beat.standing, version=(beat.term, beat.epoch)
+        )
     known = n.record.known
     if known is not None and beat.stamp.id == known.owner:
         n.bond = replace(n.bond, owner_heard=True)

@@ -31,6 +31,13 @@ _WITHOUT = click.option(
 )
 
 
+_REPLACES = click.option(
+    "--replaces",
+    is_flag=True,
+    help="Machines are lost for good as well, and others take their places (decision 60).",
+)
+
+
 def _in_parallel(
     work: Callable[[Job], Result], jobs: Iterable[Job], processes: int
 ) -> Iterator[Result]:
@@ -63,10 +70,10 @@ def _explore_one(job: tuple[str, int, int, str]) -> Report:
         return explore(scenario, states, seed=seed, planted=plants)
 
 
-def _simulate_one(job: tuple[int, str]) -> simulator.Outcome:
-    seed, rule = job
+def _simulate_one(job: tuple[int, str, bool]) -> simulator.Outcome:
+    seed, rule, replaces = job
     with _without(rule) as plants:
-        return simulator.run(seed, plants)
+        return simulator.run(seed, plants, replaces=replaces)
 
 
 @main.command("explore")
@@ -114,12 +121,13 @@ def _show(report: Report) -> int:
 @click.option("--first", default=0, help="The first seed.")
 @click.option("--processes", default=0, help="Processes; 0 for one per core.")
 @_WITHOUT
-def simulate_command(seeds: int, first: int, processes: int, rule: str) -> None:
+@_REPLACES
+def simulate_command(seeds: int, first: int, processes: int, rule: str, replaces: bool) -> None:
     """Play random faults in virtual time, then heal everything and wait for the pair."""
     began = time.monotonic()
     counts: Counter[str] = Counter()
     virtual = steps = 0
-    jobs = [(seed, rule) for seed in range(first, first + seeds)]
+    jobs = [(seed, rule, replaces) for seed in range(first, first + seeds)]
     for outcome in _in_parallel(_simulate_one, jobs, processes):
         counts[outcome.rule] += 1
         virtual += outcome.virtual_ns
@@ -127,6 +135,7 @@ def simulate_command(seeds: int, first: int, processes: int, rule: str) -> None:
         if outcome.rule:
             print(f"BROKEN {outcome.rule}, seed {outcome.seed}: {outcome.sentence}")
             option = f" --without {rule}" if rule else ""
+            option += " --replaces" if replaces else ""
             print(f"  replay: python -m openmse.lab.exploration replay {outcome.seed}{option}")
             sys.stdout.flush()
     seconds = time.monotonic() - began
@@ -143,10 +152,11 @@ def simulate_command(seeds: int, first: int, processes: int, rule: str) -> None:
 @click.argument("seed", type=int)
 @click.option("--all", "everything", is_flag=True, help="Heartbeats and views as well.")
 @_WITHOUT
-def replay_command(seed: int, everything: bool, rule: str) -> None:
+@_REPLACES
+def replay_command(seed: int, everything: bool, rule: str, replaces: bool) -> None:
     """Play one seed again and print what happened."""
     with _without(rule) as plants:
-        outcome = simulator.run(seed, plants, keep_trace=True)
+        outcome = simulator.run(seed, plants, keep_trace=True, replaces=replaces)
     noise = ("Beat", "database seen", "address seen", "> lease", "acknowledges", "Watchdog")
     for line in outcome.trace:
         if everything or not any(word in line for word in noise):

@@ -81,7 +81,7 @@ def _advance(world: Steps) -> bool:
         world.shoot(world.shots[0])
         world.settle()
         return True
-    for m in world.nodes():
+    for m in (*world.nodes(), *world.retired()):
         if m.data.op is not None and m.is_on:
             world.finish(m)
             world.settle()

@@ -22,6 +22,7 @@ from openmse.ha.values import (
     witness_of,
 )
 from openmse.lab.exploration import start
+from openmse.lab.exploration.replacement import Replacing
 from openmse.lab.exploration.troubles import Troubles
 from openmse.lab.exploration.virtual import Virtual
 
@@ -105,23 +106,30 @@ def build(seed: int, planted: frozenset[str] = frozenset(), *, keep_trace: bool 
     return world
 
 
-def run(seed: int, planted: frozenset[str] = frozenset(), *, keep_trace: bool = False) -> Outcome:
-    """Play one seed to its end."""
+def run(
+    seed: int,
+    planted: frozenset[str] = frozenset(),
+    *,
+    keep_trace: bool = False,
+    replaces: bool = False,
+) -> Outcome:
+    """Play one seed to its end; ``replaces``: machines are lost for good, and others come."""
     world = build(seed, planted, keep_trace=keep_trace)
     plan = plan_of(Random(seed))
     try:
-        return _play(seed, world, plan)
+        return _play(seed, world, plan, replaces=replaces)
     except AssertionError as error:
         return _outcome(seed, world, "assertion", f"The core contradicts itself: {error!r}")
 
 
-def _play(seed: int, world: Virtual, plan: Plan) -> Outcome:
+def _play(seed: int, world: Virtual, plan: Plan, *, replaces: bool) -> Outcome:
     for m in world.machines.values():
         world.at(world.rng.randrange(SECOND), lambda m=m: world.power_on(m))  # type: ignore[misc]
     world.live()
     if not _run_until_healthy(world, SETTLE_NS):
         return _broken(seed, world, "L2: the pair did not come up")
-    troubles = Troubles(world, plan.pace_ns, is_long=plan.is_long)
+    kind = Replacing if replaces else Troubles
+    troubles = kind(world, plan.pace_ns, is_long=plan.is_long)
     world.loss = plan.loss
     troubles.begin()
     if not world.run(world.now + plan.safety_ns):
@@ -161,7 +169,7 @@ def is_whole(world: Virtual) -> bool:
     last = world.history.newest.config
     if world.calls or not is_healthy_sync(world.picture()):
         return False
-    if len(last.voters) < len(world.machines):
+    if len(last.voters) < len(world.machines) - len(world.retired()):
         return False
     is_automatic = last.settings.failback_type is FailoverType.AUTOMATIC
     return last.mode is not Mode.SYNC or not is_automatic or last.owner == last.primary

@@ -205,6 +205,8 @@ class Site(Lanes):
         else:
             view = db.view_of(m.data, DbWanted(), m.signed_at)
             others = [o for o in self.machines.values() if o is not m]
+            if m.facts:
+                others = [o for o in others if o.id in m.facts]
             peer = next((o.id for o in others if not o.is_witness), "")
             witness = next((o.id for o in others if o.is_witness), "")
             m.node = core.boot(
@@ -343,6 +345,34 @@ class Site(Lanes):
         before = m.record
         self.new_incarnation(m, Record(me=m.id, incarnation=""))
         self._disk_changed(m, is_emptied=True, forgotten=before)
+
+    def replace_machine(self, old: Machine, name: str) -> Machine:
+        """Another machine, empty and off, stands for ``old`` in the facts of the other node, which
+        begins a new life by them (re-admission, decision 60). The voters are changed later.
+
+        ``old`` and its disk stay as they are; its own facts still name it.
+        """
+        owner = self.peer(old)
+        witness = tuple(m.id for m in self.machines.values() if m.is_witness)
+        self.serial += 1
+        new = Machine(
+            name,
+            Record(me=name, incarnation=f"{name}-{self.serial}"),
+            is_on=False,
+            data=Data(role=DbRole.DOWN, is_complete=False),
+            facts=(owner.id, *witness),
+        )
+        self.say(f"{name} takes the place of {old.id}")
+        self.disconnect(old)
+        self.disconnect(owner)
+        old.is_retired = True
+        old.facts = old.facts or (owner.id, *witness)
+        owner.facts = (name, *witness)
+        self.machines[name] = new
+        self.history = replace(self.history, disks_lost=(*self.history.disks_lost, name))
+        self.kill_monitor(owner)
+        self.start_monitor(owner)
+        return new
 
     def restore_disk(self, m: Machine, record: Record, data: Data) -> None:
         """The disk goes back to an older state while the machine is off."""

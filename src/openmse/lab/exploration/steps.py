@@ -240,6 +240,7 @@ class Steps(Site):
     def _tick(self, order: list[Machine]) -> None:
         self.spend("ticks")
         self.now += TICK_NS
+        order = [*order, *self.retired()]
         for m in order:
             standby = self.peer(m)
             linked = self.is_linked(m.id, standby.id, "wal") and standby.runs

@@ -297,7 +297,7 @@ class Troubles:
         if self.disk_losses <= 0:
             return
         m = self._any()
-        if not m.is_witness and not self.world.peer(m).data.is_complete:
+        if m.is_retired or (not m.is_witness and not self.world.peer(m).data.is_complete):
             return  # the last copy: nothing could bring it back
         self.disk_losses -= 1
         self.world.power_off(m)
@@ -308,11 +308,11 @@ class Troubles:
         """A disk goes back in time: only while the machine will see both others (§2.6)."""
         world = self.world
         m = self._any()
-        others = [o for o in world.machines.values() if o is not m]
+        others = [o for o in world.machines.values() if not (o is m or o.is_retired)]
         is_seen = not (world.cuts or world.strikes) and all(
             o.runs and not o.is_frozen and (o.node or o.group) for o in others
         )
-        if m.id not in self.snapshots or not is_seen or self.disk_losses <= 0:
+        if m.is_retired or m.id not in self.snapshots or not is_seen or self.disk_losses <= 0:
             return
         record, data = self.snapshots[m.id]
         if m.record.incarnation != record.incarnation or m.data.lineage != data.lineage:

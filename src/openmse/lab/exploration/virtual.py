@@ -103,8 +103,7 @@ class Virtual(Site):
 
     def judge(self) -> bool:
         """Check the invariants where something changed; False if one is broken."""
-        a, b = self.nodes()
-        if self.is_answering(a) and self.is_answering(b):
+        if sum(self.is_answering(m) for m in self.machines.values()) > 1:
             self.found = tuple(presence_faults(self.picture().holders))
         if self.history is not self.judged:
             self.judged = self.history
@@ -139,7 +138,7 @@ class Virtual(Site):
 
     def power_on(self, m: Machine) -> None:
         """The machine boots, unless it is to stay off."""
-        if m.id != self.held_off:
+        if m.id != self.held_off and not m.is_scrapped:
             super().power_on(m)
 
     def power_off(self, m: Machine) -> None:
@@ -297,7 +296,8 @@ class Virtual(Site):
         if not self.is_linked(one, other, "tls"):
             self.link(a, other, is_up=False)
             self.link(b, one, is_up=False)
-        if not (a.is_witness or b.is_witness) and not self.is_linked(one, other, "wal"):
+        is_pair = not (a.is_witness or b.is_witness) and self.peer(a) is b
+        if is_pair and not self.is_linked(one, other, "wal"):
             self.disconnect(a)
             self.disconnect(b)
 
@@ -334,12 +334,27 @@ class Virtual(Site):
     def live(self) -> None:
         """Start replication, status replies, clients and the guard."""
         for m in self.nodes():
-            self._every(25 * MS, 60 * MS, self.stream, m)
-            self._every(900 * MS, 1000 * MS, self._status, m)
-            self._every(90 * MS, 260 * MS, self.write, m)
-            self._every(1000 * MS, 1100 * MS, self.lane, m)
+            self._live(m)
         for m in self.machines.values():
             self._every(300 * MS, 900 * MS, self._guard, m)
+
+    def _live(self, m: Machine) -> None:
+        self._every(25 * MS, 60 * MS, self.stream, m)
+        self._every(900 * MS, 1000 * MS, self._status, m)
+        self._every(90 * MS, 260 * MS, self.write, m)
+        self._every(1000 * MS, 1100 * MS, self.lane, m)
+
+    def replace_machine(self, old: Machine, name: str) -> Machine:
+        """As ever, and the new machine has clocks and a life of its own."""
+        self.rates[name] = self.rng.uniform(-DRIFT_PPM, DRIFT_PPM) / 1e6
+        self.offsets[name] = self.rng.randrange(1, 1000) * SECOND
+        self.is_checkpointer_frozen[name] = False
+        for counts in (self.stood, self.stands_since, self.op_tokens, self.net_tokens, self.wakes):
+            counts[name] = 0
+        new = super().replace_machine(old, name)
+        self._live(new)
+        self._every(300 * MS, 900 * MS, self._guard, new)
+        return new
 
     def _every(
         self, least: int, most: int, action: Callable[[Machine], object], m: Machine

@@ -62,6 +62,12 @@ class Machine(Struct):
     due_at: Instant = Instant(0)
     links: tuple[str, ...] = ()
     """Parties that the node believes a TLS connection with."""
+    facts: tuple[str, ...] = ()
+    """The other parties in its facts of the group; () until a machine was ever replaced."""
+    is_retired: bool = False
+    """Another machine has taken its place, under a name of its own; its disk may still work."""
+    is_scrapped: bool = False
+    """Nothing switches it on again."""
 
     @property
     def runs(self) -> bool:
@@ -78,6 +84,10 @@ class Shot(Struct, frozen=True):
     target: str
     asked_at: Instant
     has_struck: bool = False
+
+
+_NOBODY = Machine("", Record("", ""), is_on=False)
+"""The other node of a machine that has none."""
 
 
 class World:
@@ -125,10 +135,16 @@ class World:
     # -- the observer -----------------------------------------------------------------------
     def nodes(self) -> list[Machine]:
         """The two nodes."""
-        return [m for m in self.machines.values() if not m.is_witness]
+        return [m for m in self.machines.values() if not (m.is_witness or m.is_retired)]
+
+    def retired(self) -> list[Machine]:
+        """Machines that another one has taken the place of."""
+        return [m for m in self.machines.values() if m.is_retired]
 
     def peer(self, m: Machine) -> Machine:
-        """The other node."""
+        """The other node; for one that was replaced, nobody: nothing streams to it."""
+        if m.is_retired or not m.id:
+            return _NOBODY
         return next(other for other in self.nodes() if other.id != m.id)
 
     def is_answering(self, m: Machine) -> bool:
@@ -144,7 +160,7 @@ class World:
         """What the invariants judge."""
         last = self.history.newest.config
         holders = []
-        for m in self.nodes():
+        for m in (*self.nodes(), *self.retired()):
             known = m.record.known
             superseded = known is not None and known.term < self.history.forced_term
             holders.append(
@@ -154,7 +170,7 @@ class World:
                     self.is_answering(m),
                     self.is_serving(m),
                     superseded or (m.lease == m.paused_lease and m.lease != 0),
-                    m.data.is_complete,
+                    m.data.is_complete or m.is_retired,
                 )
             )
         standby = self.machines.get(peer_of(last, last.owner))
@@ -179,7 +195,17 @@ class World:
     # -- network ----------------------------------------------------------------------------
     def is_open(self, source: str, to: str, kind: str) -> bool:
         """Whether packets of this kind get from one machine to another."""
-        return (source, to, kind) not in self.cuts
+        return (source, to, kind) not in self.cuts and self.speaks(source, to)
+
+    def speaks(self, one: str, other: str) -> bool:
+        """Whether each is a party in the facts of the other: links and datagrams refuse others."""
+        a, b = self.machines.get(one), self.machines.get(other)
+        return a is not None and b is not None and self._is_party(a, b) and self._is_party(b, a)
+
+    def _is_party(self, m: Machine, other: Machine) -> bool:
+        if m.facts:
+            return other.id in m.facts
+        return True  # a witness never forgets whom its enrolment named
 
     def is_linked(self, one: str, other: str, kind: str) -> bool:
         """Whether a connection of this kind works: both ways."""
