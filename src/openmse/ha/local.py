@@ -127,6 +127,8 @@ class NetWanted(Struct, frozen=True):
 
     address: bool = False
     admit: bool = False
+    probe: bool = False
+    """It may soon be wanted: whether somebody else has it can be asked already."""
 
 
 class Address(StrEnum):

@@ -237,11 +237,19 @@ def _is_drained(n: Node) -> bool:
 
 def _net(n: Node) -> NetWanted:
     if not is_serving(n):
-        return NetWanted()
+        return NetWanted(probe=_is_about_to_own(n))
     if needs_lease(n) and n.lease_until <= n.now and n.lease_set == 0:
-        return NetWanted(address=n.net_wanted.address, admit=n.net_wanted.admit)
+        return NetWanted(address=n.net_wanted.address, admit=n.net_wanted.admit, probe=True)
     is_up = n.db.process is DbProcess.UP and n.db.role is DbRole.PRIMARY
     return NetWanted(address=True, admit=n.is_admitted and is_up)
+
+
+def _is_about_to_own(n: Node) -> bool:
+    """Whether this node has the witness's yes, or has accepted that it owns: the probe for the
+    address, which takes 100 ms, then runs beside the change of the register."""
+    if is_owner(n):
+        return False
+    return own_value_in_flight(n) is not None or (n.poll is not None and n.poll.is_yes)
 
 
 def _lease(n: Node) -> Instant:

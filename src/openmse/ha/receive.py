@@ -29,7 +29,10 @@ from openmse.ha.messages import (
     Released,
 )
 from openmse.ha.state import Node
-from openmse.ha.values import Ballot
+from openmse.ha.values import MILLISECOND, Ballot, Instant
+
+FINISHED_WITHIN_NS = 300 * MILLISECOND
+"""How long another's proposal of this node is left to its proposer, who hands over."""
 
 
 def receive(d: Draft, message: Message) -> None:
@@ -166,3 +169,6 @@ def _on_accept(d: Draft, message: Accept) -> None:
         return
     n.record, reply = acceptor.on_accept(n.record, n.bond, message, n.now)
     d.send(message.stamp.id, reply)
+    if isinstance(reply, Accepted) and message.value.owner == n.me:
+        # Its proposer is about to say that it is chosen: a rival attempt would only cost time.
+        n.next_attempt_at = Instant(n.now + FINISHED_WITHIN_NS)

@@ -47,8 +47,8 @@ class Node:
         self.views.append(view)
         self._changed.set()
 
-    def want(self, *, address: bool, admit: bool = False) -> None:
-        self.lane.set_wanted(NetWanted(address=address, admit=admit))
+    def want(self, *, address: bool, admit: bool = False, probe: bool = False) -> None:
+        self.lane.set_wanted(NetWanted(address=address, admit=admit, probe=probe))
 
     async def wait_view(self, is_it: Callable[[NetView], bool], timeout_s: float = 3.0) -> None:
         async with asyncio.timeout(timeout_s):
@@ -187,6 +187,41 @@ async def test_without_a_lease_nothing_is_said_against_a_rival(lan: Lan) -> None
         await asyncio.sleep(0.2)
         assert ear.heard() == [f"claim {VIP4}"], "the rival's own, and no answer"
     ear.close()
+
+
+async def test_a_probe_made_before_counts(lan: Lan) -> None:
+    ear = Ear(lan)
+    async with running(lan, addresses=(VIP4,)) as node:
+        node.lease.arm_forever()
+        node.want(address=False, probe=True)
+        await asyncio.sleep(0.15)  # the time that a probe takes, and less than it counts
+        assert ear.heard() == [f"probe {VIP4}"] * 3
+        assert node.lane.view.address is Address.ABSENT
+        assert not has_address(lan, "a", VIP4)
+        node.want(address=True, probe=True)
+        await node.wait_address(Address.HELD)
+        assert "probe" not in " ".join(ear.heard())
+    ear.close()
+
+
+async def test_a_claim_of_the_former_owner_is_asked_about_again(lan: Lan) -> None:
+    """It may have given the address up since; until it has, the address is not taken."""
+    lan.add_vip("b", VIP4)
+    async with running(lan, addresses=(VIP4,)) as node:
+        node.lease.arm_forever()
+        node.want(address=False, probe=True)
+        await asyncio.sleep(0.15)
+        assert node.lane.view.address is Address.ABSENT, "nobody wants it yet, so no conflict"
+        node.want(address=True)
+        await node.wait_address(Address.CONFLICT)
+        node.want(address=False, probe=False)
+        await node.wait_address(Address.ABSENT)
+        node.want(address=False, probe=True)
+        await asyncio.sleep(0.15)
+        lan.ip("b", "addr", "del", f"{VIP4}/32", "dev", "eth0")
+        node.want(address=True)
+        await node.wait_address(Address.HELD, 0.5)
+        assert Address.CONFLICT not in [v.address for v in node.views[-2:]]
 
 
 async def test_given_up_in_the_middle_of_the_probe(lan: Lan) -> None:

@@ -3,9 +3,11 @@
 Level-triggered: it compares what is wanted with what the kernel shows at the start, after each
 step, at each notice of the kernel, and once a second. So an address that something removes is
 back at once, and a firewall reload that takes the kernel lease's tables away is mended.
-Before an address is taken the link is asked for 100 ms; who answers is a conflict, nothing is
-served, and it is tried again each second. Who claims the address while it is held here (a machine
-whose clock stood still, say) has misled the neighbours: it is announced anew, and shown.
+Before an address is taken the link is asked for 100 ms, from when it is likely to be wanted (a
+takeover or a handover is under way), so that this costs no time of its own; who answers is a
+conflict, nothing is served, and it is tried again each second. Who claims the address while it is
+held here (a machine whose clock stood still, say) has misled the neighbours: it is announced anew,
+and shown.
 Arming the lease is not done here.
 """
 
@@ -26,6 +28,8 @@ _LEASE_POLL_NS = 20 * MILLISECOND
 """How soon an announcement that waits for the lease looks again."""
 _RIVAL_SHOWN_NS = 10 * SECOND
 """How long a rival is shown after its last claim."""
+_PROBE_COUNTS_NS = 1 * SECOND
+"""How long after its beginning a probe that found nobody lets the address be taken."""
 _DEFEND_EVERY_NS = 1 * SECOND
 """Announcements against a rival are not more frequent than this (RFC 5227 §2.4)."""
 
@@ -63,6 +67,7 @@ class AddressLane:
         self._view = NetView()
         self._wake = asyncio.Event()
         self._probe: asyncio.Task[str] | None = None
+        self._probed_at = Instant(0)
         self._announce_at: list[Instant] = []
         self._not_before = Instant(0)
         self._is_ours = False
@@ -83,8 +88,8 @@ class AddressLane:
             return
         self._wanted = wanted
         self._not_before = Instant(0)
-        if not wanted.address and self._probe is not None:
-            self._probe.cancel()
+        if not wanted.address and not wanted.probe:
+            self._drop_probe()
         self._wake.set()
 
     async def run(self) -> None:
@@ -97,6 +102,7 @@ class AddressLane:
                 await self._work()
                 await self._sleep()
         finally:
+            self._drop_probe()
             self._driver.unwatch()
 
     def close(self) -> None:
@@ -125,6 +131,8 @@ class AddressLane:
         self._lease.ensure()
         self._set_hold(not (wanted.admit and wanted.address))
         if not wanted.address:
+            if wanted.probe:
+                self._begin_probe()
             return
         if not await self._driver.is_held():
             await self._take()
@@ -185,22 +193,48 @@ class AddressLane:
         """Ask the link; on a conflict show it and plan the next attempt."""
         if self._view.address is not Address.CONFLICT:
             self._show(Address.PROBING)
-        self._probe = asyncio.create_task(
-            self._driver.wait_claimed(self._settings.probe_ns / SECOND)
-        )
-        try:
-            rival = await self._probe
-        except asyncio.CancelledError:
-            if self._probe.cancelled() and not _is_cancelling():
-                return False  # the address is no longer wanted
-            self._probe.cancel()
-            raise
-        finally:
-            self._probe = None
+        is_early = self._has_fresh_probe()
+        rival = await self._probed()
+        if rival and is_early:
+            rival = await self._probed()  # whoever had it then may have given it up since
         if rival:
             self._not_before = Instant(self._clock() + self._settings.conflict_retry_ns)
             self._show(Address.CONFLICT, rival)
-        return not rival
+        return rival == ""
+
+    async def _probed(self) -> str | None:
+        """Who else has the address: a MAC, '' for nobody, None if it is no longer wanted."""
+        self._begin_probe()
+        probe = self._probe
+        assert probe is not None
+        try:
+            return await probe
+        except asyncio.CancelledError:
+            if probe.cancelled() and not _is_cancelling():
+                return None
+            probe.cancel()
+            raise
+        finally:
+            self._probe = None
+
+    def _has_fresh_probe(self) -> bool:
+        return self._probe is not None and self._clock() - self._probed_at < _PROBE_COUNTS_NS
+
+    def _begin_probe(self) -> None:
+        """Ask the link, beside everything else, unless it was asked just now."""
+        if self._has_fresh_probe():
+            return
+        self._drop_probe()
+        self._probed_at = self._clock()
+        self._probe = asyncio.create_task(
+            self._driver.wait_claimed(self._settings.probe_ns / SECOND)
+        )
+        self._probe.add_done_callback(lambda probe: probe.cancelled() or probe.exception())
+
+    def _drop_probe(self) -> None:
+        if self._probe is not None:
+            self._probe.cancel()
+            self._probe = None
 
     def _set_hold(self, is_held: bool) -> None:
         if self._lease.is_held != is_held:
