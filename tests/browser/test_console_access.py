@@ -84,6 +84,68 @@ def test_axe_finds_nothing_serious(browser: Any, console: ConsoleProcess) -> Non
     assert not faults, "\n".join(faults)
 
 
+NEEDED = {
+    "/engines": {
+        "a:has-text('Add engine')": "administrator",
+        "nav a:has-text('People')": "administrator",
+    },
+    "/engines/1": {
+        "button:has-text('Synchronize')": "administrator",
+        "a:has-text('Edit')": "administrator",
+        "button:has-text('Delete…')": "administrator",
+        "#engine-stop": "administrator",
+        "h2:has-text('Synchronization history')": "viewer",
+    },
+    "/pairs/1": {
+        "#pair-switchover": "operator",
+        "#pair-failback": "operator",
+        "#pair-drill": "operator",
+        "button:has-text('Begin maintenance')": "operator",
+        "#pair-rejoin": "operator",
+        "#pair-confirm_alone": "operator",
+        "#pair-release_protect": "operator",
+        "#pair-takeover": "administrator",
+        "button:has-text('Unpair…')": "administrator",
+        "#pair-readmit": "administrator",
+        "#pair-witness_remove": "administrator",
+        "#pair-register": "viewer",
+    },
+    "/pairs/1/settings": {
+        "button:has-text('Save')": "administrator",
+        "#f-failover_wait_s": "viewer",
+    },
+    "/engines/1/licences": {
+        "#f-file": "administrator",
+        "button:has-text('Remove…')": "administrator",
+    },
+    "/me": {"button:has-text('Make a token')": "viewer"},
+}
+"""What is there for whom: page -> what -> the lowest role that has it."""
+ROLES = ("viewer", "operator", "administrator")
+
+
+def test_each_role_is_shown_what_it_may_do(browser: Any, console: ConsoleProcess) -> None:
+    """Nothing more, nothing less."""
+    secret = "a quiet winter morning"
+    with console.logged_in() as client:
+        for role in ROLES:
+            form = {"name": f"one-{role}", "password": secret, "role": role}
+            assert client.post("/api/v1/users", json=form).status_code == 201
+    wrong = []
+    for rank, role in enumerate(ROLES):
+        context = browser.new_context(ignore_https_errors=True, locale="en-GB")
+        page = context.new_page()
+        log_in(page, console, f"one-{role}", secret)
+        for path, parts in NEEDED.items():
+            page.goto(console.url + path)
+            for part, needed in parts.items():
+                is_there = page.locator(part).count() > 0
+                if is_there != (rank >= ROLES.index(needed)):
+                    wrong.append(f"{role} {path} {part}: {is_there}")
+        context.close()
+    assert not wrong, "\n".join(wrong)
+
+
 def test_a_phone_needs_no_sideways_scrolling(browser: Any, console: ConsoleProcess) -> None:
     """At 390 px every page fits, and what is tapped is large enough."""
     context = browser.new_context(

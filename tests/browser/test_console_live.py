@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from live_pair import Site, until
-from stage import ConsoleProcess
+from stage import ADMIN, SECRET, ConsoleProcess
 
 IS_PAIRED = True
 
@@ -73,6 +73,46 @@ def test_a_console_that_dies_is_told_and_comes_back(page: Any, console: ConsoleP
     watching.wait_for_selector("#pair-switchover button:enabled", timeout=15_000)
     page.goto(wizard)
     assert page.input_value("#f-name") == "mse9"
+
+
+def test_a_session_that_ended_leads_back_to_where_one_was(
+    page: Any, console: ConsoleProcess
+) -> None:
+    """From a dialog that cannot be shown any more, and from a form that was sent too late."""
+    page.goto(f"{console.url}/pairs/1")
+    for press in (
+        "#pair-switchover button:enabled",
+        "button:has-text('Begin maintenance'):enabled",
+    ):
+        page.wait_for_selector(press)
+        console.expire_sessions()
+        page.click(press)
+        page.wait_for_url("**/login?*")
+        assert "Your session has ended" in page.locator(".tip").inner_text()
+        page.fill("#f-name", ADMIN)
+        page.fill("#f-password", SECRET)
+        page.click("button.primary")
+        page.wait_for_url("**/pairs/1")
+        page.wait_for_selector("header.top")
+    assert page.locator("button:has-text('Begin maintenance')").count() == 1
+
+
+def test_too_many_wrong_guesses_are_told(page: Any, console: ConsoleProcess) -> None:
+    """The name stays, the password goes, and the right one has to wait as well."""
+    page.context.clear_cookies()
+    page.goto(f"{console.url}/login")
+    for _ in range(5):
+        page.fill("#f-name", ADMIN)
+        page.fill("#f-password", "not this one")
+        page.click("button.primary")
+        page.wait_for_selector(".problem:has-text('is wrong')")
+        assert page.input_value("#f-name") == ADMIN
+        assert page.input_value("#f-password") == ""
+    page.fill("#f-password", SECRET)
+    page.click("button.primary")
+    page.wait_for_selector(".problem:has-text('try again in 15 min')")
+    console.stop()  # the address has to wait, too: begin anew
+    console.start()
 
 
 def test_back_shows_whole_pages(page: Any, console: ConsoleProcess) -> None:
