@@ -71,6 +71,7 @@ class Album:
     ) -> None:
         self.console, self.directory = console, directory
         self.windows: dict[str, Any] = {}
+        self.names: list[str] = []
         for theme, lang in looks:
             for width, height in WIDTHS.items():
                 suffix = ("" if theme == "light" else f"-{theme}") + (
@@ -96,6 +97,7 @@ class Album:
     def pages(self, pages: Mapping[str, str]) -> None:
         """Whole pages, by name."""
         for name, path in pages.items():
+            self.names.append(name)
             for kind, page in self.windows.items():
                 page.goto(self.console.url + path)
                 page.wait_for_timeout(1300 if name in CHARTED else 200)
@@ -104,11 +106,26 @@ class Album:
     def dialogs(self, dialogs: Mapping[str, tuple[str, str]]) -> None:
         """What a button opens, by name, with as much of the page as is seen behind it."""
         for name, (path, button) in dialogs.items():
+            self.names.append(f"dialog-{name}")
             for kind, page in self.windows.items():
                 page.goto(self.console.url + path)
                 page.click(f"{button}:enabled")
                 page.wait_for_selector("dialog[open]")
                 page.screenshot(path=self.directory / f"dialog-{name}-{kind}.png")
+
+
+def index(names: list[str]) -> str:
+    """A page that shows them all, in the order in which a person meets them."""
+    lines = [
+        "# Pictures of the console",
+        "",
+        "Made by `make screenshots`: each page, step and dialog at",
+    ]
+    lines += ["1440 and at 390 pixels.", ""]
+    for name in names:
+        wide, narrow = (f"![{name} at {width}]({name}-{width}.png)" for width in WIDTHS)
+        lines += [f"## {name.replace('-', ' ').capitalize()}", wide, narrow, ""]
+    return "\n".join(lines)
 
 
 class Story:
@@ -317,6 +334,8 @@ def main() -> None:
             story.cut_off_and_lost()
             story.without_witness()
             story.owner_lost()
+            if ("light", "en") in looks:
+                (directory / "README.md").write_text(index(album.names))
         browser.close()
 
 

@@ -204,9 +204,9 @@ def test_sentences_in_sentences_and_one_after_the_other() -> None:
 
 LOSS = (
     "Possible loss: mse1 was last heard 15 s ago; this node is 0 bytes of WAL behind its last "
-    "word, and everything that it has acknowledged alone since then is lost. mse1 will serve if it is "
-    "started without seeing this node: power it off or isolate it first. What it accepts meanwhile "
-    "is kept aside when it rejoins."
+    "word, and everything that it has acknowledged alone since then is lost. mse1 will serve "
+    "if it is started without seeing this node: power it off or isolate it first. What it accepts "
+    "meanwhile is kept aside when it rejoins."
 )
 """What is told before a takeover by force: a sentence within a sentence."""
 
