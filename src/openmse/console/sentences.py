@@ -125,7 +125,11 @@ class Sentences:
         return None
 
     def _filled(self, one: _Pattern, match: re.Match[str], depth: int) -> str | None:
-        values = {name: self._value(value, depth) for name, value in match.groupdict().items()}
+        lists = {f"p{place[1]}" for place in _PLACE.finditer(one.target) if place[2]}
+        values = {
+            name: value if name in lists else self._value(value, depth)
+            for name, value in match.groupdict().items()
+        }
         if None in values.values():
             return None  # it swallowed another sentence, which nobody knows
 

@@ -184,6 +184,8 @@ def test_sentences_in_sentences_and_one_after_the_other() -> None:
     )
     took = "mse2 owns and serves now; this node follows it. Steps: checkpoint 3 ms, stop 12 ms."
     assert "チェックポイント 3 ms, 停止 12 ms" in japanese.told(took)
+    took = f"mse2 owns and serves now; this node follows it. Steps: {STEPS}."
+    assert "残りの送信 2443 ms, 所有者の変更 0 ms, 昇格 7 ms" in japanese.told(took)
     assert japanese.known("It rains. mse2 is not heard.") == "It rains. mse2 から応答がありません。"
     assert japanese.known("It rains.") is None
     lost = japanese.told(LOSS)
@@ -202,6 +204,7 @@ def test_sentences_in_sentences_and_one_after_the_other() -> None:
     assert (japanese.event("lease_lost"), japanese.event("new_kind")) == ("リース喪失", "new_kind")
 
 
+STEPS = "checkpoint 3 ms, stop 12 ms, drain 2443 ms, hand_over 0 ms, promote 7 ms"
 LOSS = (
     "Possible loss: mse1 was last heard 15 s ago; this node is 0 bytes of WAL behind its last "
     "word, and everything that it has acknowledged alone since then is lost. mse1 will serve "
