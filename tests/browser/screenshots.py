@@ -34,6 +34,9 @@ PAGES = {
     "engine-edit": "/engines/1/edit",
     "pairs": "/pairs",
     "pair-status": "/pairs/1",
+    "pair-events": "/pairs/1/events",
+    "pair-timeline": "/pairs/1/timeline?span=15m",
+    "pair-actions": "/pairs/1/actions",
     "pair-settings": "/pairs/1/settings",
     "pair-witness": "/pairs/1/witness",
     "licences": "/licences",
@@ -228,9 +231,6 @@ class Story:
         self.album.pages(
             {
                 "pair-owner-lost": "/pairs/1",
-                "pair-events": "/pairs/1/events",
-                "pair-timeline": "/pairs/1/timeline?span=15m",
-                "pair-actions": "/pairs/1/actions",
                 "engines-trouble": "/engines",
                 "engine-lost": "/engines/1",
                 "engine-licences-lost": "/engines/1/licences",
