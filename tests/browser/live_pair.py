@@ -170,6 +170,13 @@ class Site:
         with self.lock:
             self.world.power_off(self.world.machines[name])
 
+    def cut_off(self, name: str) -> None:
+        """Nobody of the site hears this machine any more, nor it anybody; the console does."""
+        with self.lock:
+            ends = ((name, other) for other in ADDRESSES if other != name)
+            both = {pair for one, other in ends for pair in ((one, other), (other, one))}
+            self.world.cuts |= frozenset((*pair, kind) for pair in both for kind in KINDS)
+
     @contextlib.contextmanager
     def serving(self) -> Iterator["Site"]:
         """Time goes by, and both APIs serve, as long as the context lasts."""

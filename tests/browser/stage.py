@@ -3,6 +3,7 @@
 import contextlib
 import re
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -79,12 +80,21 @@ class ConsoleProcess:
 
     def make_administrator(self) -> None:
         """Use the set-up link that the first start printed."""
-        found = re.search(r"https://\S+(/setup/\S+)", self.text())
-        assert found, self.text()
-        self.link = found[1]
+        self.link = self.setup_path()
         form = {"name": ADMIN, "password": SECRET, "password_again": SECRET}
         with self.client() as client:
-            assert client.post(found[1], data=form).status_code == 303
+            assert client.post(self.link, data=form).status_code == 303
+
+    def setup_path(self) -> str:
+        """Where the set-up link leads that the first start printed."""
+        found = re.search(r"https://\S+(/setup/\S+)", self.text())
+        assert found, self.text()
+        return found[1]
+
+    def expire_sessions(self) -> None:
+        """As if everybody had gone away from the desk for longer than a session lasts."""
+        with contextlib.closing(sqlite3.connect(load(self.config).sqlite_file)) as store, store:
+            store.execute("UPDATE sessions SET used_at = '2020-01-01T00:00:00.000+00:00'")
 
     @contextlib.contextmanager
     def logged_in(self, name: str = ADMIN, password: str = SECRET) -> Iterator[httpx.Client]:

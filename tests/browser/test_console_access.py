@@ -64,6 +64,17 @@ def _faults(page: Any) -> list[str]:
     return [*faults, *(f"dark: {fault}" for fault in axe_faults(page, "color-contrast"))]
 
 
+def _too_wide(page: Any) -> list[str]:
+    """At 390 px a page needs no sideways scrolling, and neither does a dialog."""
+    page.set_viewport_size({"width": 390, "height": 844})
+    script = (
+        "Math.max(...['html', 'dialog'].map((n) => document.querySelector(n)?.scrollWidth ?? 0))"
+    )
+    width = page.evaluate(script)
+    page.set_viewport_size({"width": 1440, "height": 900})
+    return [f"{page.url}: {width} px on a phone"] if width > 390 else []
+
+
 @pytest.mark.timeout(180)
 def test_axe_finds_nothing_serious(browser: Any, console: ConsoleProcess) -> None:
     """Contrast in both themes included."""
@@ -75,30 +86,77 @@ def test_axe_finds_nothing_serious(browser: Any, console: ConsoleProcess) -> Non
     for path in PAGES:
         page.goto(console.url + path)
         faults += _faults(page)
+        faults += _too_wide(page)
     for path, button in DIALOGS:
         page.goto(console.url + path)
         page.click(f"{button}:enabled")
         page.wait_for_selector("dialog[open]")
         faults += _faults(page)
+        faults += _too_wide(page)
     context.close()
     assert not faults, "\n".join(faults)
 
 
-def test_a_phone_needs_no_sideways_scrolling(browser: Any, console: ConsoleProcess) -> None:
-    """At 390 px every page fits, and what is tapped is large enough."""
-    context = browser.new_context(
-        ignore_https_errors=True, viewport={"width": 390, "height": 844}, has_touch=True
-    )
-    page = context.new_page()
-    log_in(page, console)
-    wide = []
-    for path in PAGES:
-        page.goto(console.url + path)
-        width = page.evaluate("document.documentElement.scrollWidth")
-        if width > 390:
-            wide.append(f"{path}: {width} px")
-    context.close()
-    assert not wide
+NEEDED = {
+    "/engines": {
+        "a:has-text('Add engine')": "administrator",
+        "nav a:has-text('People')": "administrator",
+    },
+    "/engines/1": {
+        "button:has-text('Synchronize')": "administrator",
+        "a:has-text('Edit')": "administrator",
+        "button:has-text('Delete…')": "administrator",
+        "#engine-stop": "administrator",
+        "h2:has-text('Synchronization history')": "viewer",
+    },
+    "/pairs/1": {
+        "#pair-switchover": "operator",
+        "#pair-failback": "operator",
+        "#pair-drill": "operator",
+        "button:has-text('Begin maintenance')": "operator",
+        "#pair-rejoin": "operator",
+        "#pair-confirm_alone": "operator",
+        "#pair-release_protect": "operator",
+        "#pair-takeover": "administrator",
+        "button:has-text('Unpair…')": "administrator",
+        "#pair-readmit": "administrator",
+        "#pair-witness_remove": "administrator",
+        "#pair-register": "viewer",
+    },
+    "/pairs/1/settings": {
+        "button:has-text('Save')": "administrator",
+        "#f-failover_wait_s": "viewer",
+    },
+    "/engines/1/licences": {
+        "#f-file": "administrator",
+        "button:has-text('Remove…')": "administrator",
+    },
+    "/me": {"button:has-text('Make a token')": "viewer"},
+}
+"""What is there for whom: page -> what -> the lowest role that has it."""
+ROLES = ("viewer", "operator", "administrator")
+
+
+def test_each_role_is_shown_what_it_may_do(browser: Any, console: ConsoleProcess) -> None:
+    """Nothing more, nothing less."""
+    secret = "a quiet winter morning"
+    with console.logged_in() as client:
+        for role in ROLES:
+            form = {"name": f"one-{role}", "password": secret, "role": role}
+            assert client.post("/api/v1/users", json=form).status_code == 201
+    wrong = []
+    for rank, role in enumerate(ROLES):
+        context = browser.new_context(ignore_https_errors=True, locale="en-GB")
+        page = context.new_page()
+        log_in(page, console, f"one-{role}", secret)
+        for path, parts in NEEDED.items():
+            page.goto(console.url + path)
+            for part, needed in parts.items():
+                is_there = page.locator(part).count() > 0
+                if is_there != (rank >= ROLES.index(needed)):
+                    wrong.append(f"{role} {path} {part}: {is_there}")
+        context.close()
+    assert not wrong, "\n".join(wrong)
 
 
 def test_it_speaks_japanese(page: Any, console: ConsoleProcess) -> None:

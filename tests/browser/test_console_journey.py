@@ -1,4 +1,5 @@
-"""One person's way to a pair: add, license, pair; wrong inputs between.
+"""One person's way to a pair: add, license, pair; wrong inputs between; and to its end: a machine
+is stopped, a new one is waited for, the pair is dissolved while both machines are well.
 
 How a pair lives on and ends is told on real machines: tests/lab/test_product_console.py.
 """
@@ -55,6 +56,9 @@ def test_from_nothing_to_a_pair(page: Any, console: ConsoleProcess, site: Site, 
     page.wait_for_selector("#engine-reach:has-text('Reachable')")
 
     _pair(page, console, site)
+    _stop_the_standby(page, console)
+    _wait_for_a_new_machine(page, console, site)
+    _unpair(page, console, site)
 
 
 def _license(page: Any, site: Site, issuer: Issuer) -> None:
@@ -102,3 +106,75 @@ def _pair(page: Any, console: ConsoleProcess, site: Site) -> None:
     steps = page.locator("#action-steps").inner_text()
     assert "synchronization" in steps
     assert "certificates" in steps
+
+
+def _confirm(page: Any, wrong: str, right: str) -> None:
+    """The last button of a dialog can be pressed once the machine's name stands there."""
+    page.fill("#d-confirm", wrong)
+    assert page.is_disabled("dialog [data-final]")
+    page.fill("#d-confirm", right)
+    page.click("dialog [data-final]:enabled")
+
+
+def _opened(page: Any, title: str) -> None:
+    """A dialog is open, and whoever presses Enter by habit has cancelled it."""
+    page.wait_for_selector(f"dialog[open] h2:has-text('{title}')")
+    assert page.evaluate("document.activeElement.textContent") == "Cancel"
+
+
+def _done(page: Any) -> str:
+    page.wait_for_url("**/actions/*")
+    page.wait_for_selector("#action-state:has-text('done')", timeout=30_000)
+    return str(page.locator("#action-sentence").inner_text())
+
+
+def _stop_the_standby(page: Any, console: ConsoleProcess) -> None:
+    """It says what ends and what does not; clients notice nothing."""
+    page.goto(f"{console.url}/engines/2")
+    page.click("#engine-stop button:enabled")
+    _opened(page, "Stop mse2?")
+    words = page.locator("dialog").inner_text()
+    assert "clients notice nothing" in words
+    assert "cannot be done from here" in words
+    assert page.locator("dialog input[name=handover]").count() == 0
+    _confirm(page, "mse1", "mse2")
+    _done(page)
+
+
+def _wait_for_a_new_machine(page: Any, console: ConsoleProcess, site: Site) -> None:
+    """Possible once the owner goes on alone and hears nobody."""
+    site.enter(is_paired=True)
+    site.cut_off("mse2")
+    page.goto(f"{console.url}/pairs/1")
+    page.click("#pair-readmit button:enabled", timeout=30_000)
+    _opened(page, "in place of mse2?")
+    assert axe_faults(page) == []
+    page.fill("#d-password", "a new machine")
+    page.fill("#d-minutes", "5000")
+    _confirm(page, "mse2", "mse1")
+    page.wait_for_selector("dialog .problem:has-text('1 to 1440 minutes')")
+    page.fill("#d-password", "a new machine")
+    page.fill("#d-minutes", "5")
+    _confirm(page, "mse2", "mse1")
+    assert "A new machine is waited for" in _done(page)
+
+
+def _unpair(page: Any, console: ConsoleProcess, site: Site) -> None:
+    """Both machines are well: each is a single engine afterwards, and the list offers pairing."""
+    site.enter(is_paired=True)
+    page.goto(f"{console.url}/pairs/1")
+    page.wait_for_selector("#pair-heartbeats:has-text('Up')", timeout=30_000)
+    page.wait_for_selector("#pair-switchover button:enabled", timeout=30_000)
+    page.click("button:has-text('Unpair…')")
+    _opened(page, "Dissolve the pair")
+    assert not page.is_checked("dialog input[name=without_peer]")
+    assert "The owner goes on serving, alone" in page.locator("dialog").inner_text()
+    _confirm(page, "mse2", "mse1")
+    assert "dissolved" in _done(page)
+    page.click("text=To the engine")
+    page.wait_for_selector("a:has-text('Pair with a secondary')", timeout=15_000)
+    page.goto(f"{console.url}/engines")
+    page.wait_for_selector("#e1-secondary:has-text('Click here to configure')", timeout=15_000)
+    page.wait_for_selector("#e2-secondary:has-text('waits for a primary')", timeout=15_000)
+    page.goto(f"{console.url}/pairs")
+    assert page.locator("text=No pairs yet").count() == 1

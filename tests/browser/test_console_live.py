@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from live_pair import Site, until
-from stage import ConsoleProcess
+from stage import ADMIN, SECRET, ConsoleProcess
 
 IS_PAIRED = True
 
@@ -51,9 +51,28 @@ def test_the_leading_tab_may_go(page: Any, console: ConsoleProcess) -> None:
     _holds(other, "window.seen >= 2")
 
 
+def _is_locked_out(browser: Any, console: ConsoleProcess) -> None:
+    """The name stays, the password goes; after five wrong ones the right one waits as well."""
+    context = browser.new_context(ignore_https_errors=True, locale="en-GB")
+    page = context.new_page()
+    page.goto(f"{console.url}/login")
+    page.fill("#f-name", ADMIN)
+    for _ in range(5):
+        page.fill("#f-password", "not this one")
+        page.click("button.primary")
+        page.wait_for_selector(".problem:has-text('is wrong')")
+        assert page.input_value("#f-name") == ADMIN
+        assert page.input_value("#f-password") == ""
+    page.fill("#f-password", SECRET)
+    page.click("button.primary")
+    page.wait_for_selector(".problem:has-text('try again in 15 min')")
+    context.close()
+
+
 @pytest.mark.timeout(120)
 def test_a_console_that_dies_is_told_and_comes_back(page: Any, console: ConsoleProcess) -> None:
-    """Silence is shown after three seconds, buttons are disabled; nothing typed is lost."""
+    """Silence is shown after three seconds, buttons are disabled; nothing typed is lost. Before
+    that somebody guesses: the address waits, but who is logged in goes on."""
     page.goto(f"{console.url}/engines/new")
     page.fill("#f-name", "mse9")
     page.fill("#f-address", "127.0.0.1")
@@ -64,6 +83,7 @@ def test_a_console_that_dies_is_told_and_comes_back(page: Any, console: ConsoleP
     watching = page.context.new_page()
     watching.goto(f"{console.url}/pairs/1")
     watching.wait_for_selector("#pair-switchover button:enabled")
+    _is_locked_out(page.context.browser, console)  # until the console begins anew
     console.kill()
     watching.wait_for_selector("#stale:visible", timeout=8000)
     assert "No word from the console for" in watching.locator("#stale").inner_text()
@@ -73,6 +93,26 @@ def test_a_console_that_dies_is_told_and_comes_back(page: Any, console: ConsoleP
     watching.wait_for_selector("#pair-switchover button:enabled", timeout=15_000)
     page.goto(wizard)
     assert page.input_value("#f-name") == "mse9"
+
+
+def test_a_session_that_ended_leads_back_to_where_one_was(
+    page: Any, console: ConsoleProcess
+) -> None:
+    """From a dialog that cannot be shown any more, and from a form that was sent too late (pages
+    that have a stream go by themselves, too)."""
+    for path, press in (
+        ("/people", "button:has-text('Change…')"),
+        ("/pairs/1/settings", "button:has-text('Save')"),
+    ):
+        page.goto(console.url + path)
+        console.expire_sessions()
+        page.click(press)
+        page.wait_for_selector(".tip:has-text('Your session has ended')")
+        page.fill("#f-name", ADMIN)
+        page.fill("#f-password", SECRET)
+        page.click("button.primary")
+        page.wait_for_selector(f"header.top ~ main {press}")
+        assert page.url == console.url + path
 
 
 def test_back_shows_whole_pages(page: Any, console: ConsoleProcess) -> None:

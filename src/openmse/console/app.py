@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, RedirectResponse, Response
+from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
@@ -23,6 +24,7 @@ from openmse.console.live.fleet import Fleet
 from openmse.console.live.hub import Hub
 from openmse.console.live.topics import Topics
 from openmse.console.pages import all_routers, common, live, login
+from openmse.console.people.access import COOKIE
 from openmse.console.people.lockout import Lockout
 from openmse.console.rendering import Templates
 from openmse.console.settings import ConsoleSettings
@@ -142,6 +144,18 @@ def status_of(error: MseError) -> int:
     return int(getattr(error, "status", HTTPStatus.INTERNAL_SERVER_ERROR))
 
 
+def _login_url(request: Request) -> str:
+    """The log-in page, which leads back to the page the person was at: a dialog is none, and
+    neither is where a form is sent to."""
+    target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    if common.is_fragment(request) or request.method != "GET":
+        seen = urlsplit(request.headers.get("hx-current-url") or request.headers.get("referer", ""))
+        is_own = seen.netloc == request.headers.get("host", "")
+        target = seen.path + (f"?{seen.query}" if seen.query else "") if is_own else "/engines"
+    given = {"next": target, **({"ended": "1"} if COOKIE in request.cookies else {})}
+    return f"/login?{urlencode(given)}"
+
+
 def _answer(request: Request, error: MseError) -> Response:
     status = status_of(error)
     path = request.url.path
@@ -153,8 +167,5 @@ def _answer(request: Request, error: MseError) -> Response:
     if isinstance(error, NotLoggedIn):
         if path == "/live":
             return Response(status_code=HTTPStatus.UNAUTHORIZED)
-        target = path + (f"?{request.url.query}" if request.url.query else "")
-        url = str(request.url_for("login_page").include_query_params(next=target))
-        url = url[url.index("/login") :]
-        return common.go(request, url) if request.method == "GET" else RedirectResponse(url, 303)
+        return common.go(request, _login_url(request))
     return common.error_page(request, error, status)

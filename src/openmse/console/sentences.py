@@ -34,7 +34,9 @@ _STEP = re.compile(r"(?P<gap>^|, )(?P<name>[^,]+?) (?P<ms>\d+ ms)")
 class _Pattern:
     """A sentence with places for values, and what it is in another language."""
 
-    regex: re.Pattern[str]
+    regexes: tuple[re.Pattern[str], ...]
+    """Places as short as can be, then as long: "{1} {2} will serve" has a sentence in one of them,
+    and only what is in the places tells in which."""
     literal: str
     """The longest part that is always the same: where it is absent nothing else is tried."""
     size: int
@@ -43,15 +45,18 @@ class _Pattern:
 
 def pattern(msgid: str, msgstr: str) -> _Pattern:
     """A pattern from an entry of the catalogue."""
-    literals, expression, end = [], "", 0
+    literals, names, end = [], [], 0
     for place in _PLACE.finditer(msgid):
         literals.append(msgid[end : place.start()])
-        expression += re.escape(literals[-1]) + f"(?P<p{place[1]}>.*?)"
+        names.append(place[1])
         end = place.end()
     literals.append(msgid[end:])
-    expression += re.escape(literals[-1])
+    pairs, regexes = list(zip(literals, names, strict=False)), []
+    for many in (".*?", ".*")[: 2 if len(names) > 1 else 1]:
+        parts = [f"{re.escape(before)}(?P<p{name}>{many})" for before, name in pairs]
+        regexes.append(re.compile("".join(parts) + re.escape(literals[-1]), re.DOTALL))
     longest = max(literals, key=len)
-    return _Pattern(re.compile(expression, re.DOTALL), longest, sum(map(len, literals)), msgstr)
+    return _Pattern(tuple(regexes), longest, sum(map(len, literals)), msgstr)
 
 
 @dataclass
@@ -96,8 +101,9 @@ class Sentences:
         return "".join(known) if known else None
 
     def _in_parts(self, parts: list[str], depth: int) -> list[str]:
-        """Each sentence by itself, or two that belong together; [] where none is known."""
-        found, is_known, skip = [], False, False
+        """Each sentence by itself, or two that belong together; [] where none is known, or, in a
+        place of another sentence, where not all are: that one did not mean them."""
+        found, is_known, is_all, skip = [], False, True, False
         for part, following in pairwise([*parts, ""]):
             if skip:
                 skip = False
@@ -105,19 +111,25 @@ class Sentences:
             both = self._whole(f"{part} {following}", depth) if following else None
             one = both or self._whole(part, depth)
             skip, is_known = both is not None, is_known or one is not None
+            is_all = is_all and one is not None
             found.append(one if one is not None else f"{part} ")
-        return found if is_known else []
+        return found if is_known and (is_all or depth == 0) else []
 
     def _whole(self, text: str, depth: int) -> str | None:
         for one in self.patterns:
-            if one.literal in text and (match := one.regex.fullmatch(text)):
-                filled = self._filled(one, match, depth)
+            for regex in one.regexes if one.literal in text else ():
+                match = regex.fullmatch(text)
+                filled = self._filled(one, match, depth) if match else None
                 if filled is not None:
                     return filled
         return None
 
     def _filled(self, one: _Pattern, match: re.Match[str], depth: int) -> str | None:
-        values = {name: self._value(value, depth) for name, value in match.groupdict().items()}
+        lists = {f"p{place[1]}" for place in _PLACE.finditer(one.target) if place[2]}
+        values = {
+            name: value if name in lists else self._value(value, depth)
+            for name, value in match.groupdict().items()
+        }
         if None in values.values():
             return None  # it swallowed another sentence, which nobody knows
 

@@ -1,5 +1,6 @@
 """The living picture: what is stale is unknown, never the last known; timelines from events."""
 
+from dataclasses import replace as replace_view
 from datetime import datetime
 
 import pytest
@@ -8,6 +9,7 @@ from msgspec.structs import replace
 from openmse.console.errors import NodeUnreachable
 from openmse.console.filters import duration, milliseconds, size
 from openmse.console.live.pairs import pair_of, pair_view
+from openmse.console.live.specials import standing
 from openmse.console.live.state import EngineLive, Reach
 from openmse.console.live.timeline import bars, place, timeline
 from openmse.console.live.views import ListQuery, engine_view, find
@@ -99,6 +101,30 @@ def test_force_is_offered_where_only_it_helps() -> None:
     assert pair_view(pair, 111.0).why_not.takeover == ""
     owner.heard_at_s, standby.heard_at_s = 110.0, 100.0
     assert "standby is not heard" in pair_view(pair, 111.0).why_not.takeover
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "stands"),
+    [
+        ("SYNC", "b", ""),
+        ("ALONE", "b", "alone"),
+        ("PINNED", "b", "pinned"),
+        ("ALONE", "a", "owner"),
+    ],
+)
+def test_a_takeover_by_force_says_how_the_machine_stands(
+    mode: str, owner: str, stands: str
+) -> None:
+    """As the machine itself knows the register; the owner is silent."""
+    live = _live(_engine(1, "a"), at_s=100.0, owner="b")
+    pair = pair_of([live], 1)
+    assert pair is not None
+    assert standing(pair_view(pair, 110.0)) == ""
+    assert live.snapshot is not None
+    register = Register(term=1, epoch=2, owner=owner, primary="a", mode=mode)
+    live.snapshot = replace(live.snapshot, register=register)
+    view = replace_view(pair_view(pair, 101.0), standby_snapshot=live.snapshot)
+    assert standing(view) == stands
 
 
 def test_trouble_comes_first_and_pages_are_whole() -> None:

@@ -184,12 +184,34 @@ def test_sentences_in_sentences_and_one_after_the_other() -> None:
     )
     took = "mse2 owns and serves now; this node follows it. Steps: checkpoint 3 ms, stop 12 ms."
     assert "チェックポイント 3 ms, 停止 12 ms" in japanese.told(took)
+    took = f"mse2 owns and serves now; this node follows it. Steps: {STEPS}."
+    assert "残りの送信 2443 ms, 所有者の変更 0 ms, 昇格 7 ms" in japanese.told(took)
     assert japanese.known("It rains. mse2 is not heard.") == "It rains. mse2 から応答がありません。"
     assert japanese.known("It rains.") is None
+    lost = japanese.told(LOSS)
+    assert lost.startswith("データ損失の可能性: ")
+    assert "mse1 は、このノードと通信できないまま" in lost
+    assert " is " not in lost
+    done = "Licence 1f is installed: activation. This node is not paired: its licences are its own."
+    assert japanese.told(done).endswith(
+        "このノードはペアになっていません。ライセンスはこのノードだけのものです。"
+    )
+    alarm = japanese.told("The health monitor of mse1 is not heard.")
+    assert alarm == "mse1 のヘルスモニタから応答がありません。"
     assert japanese.known("Nobody knows what somebody may say one day that is heard.") is None
     assert english.known("mse2 is not heard.") is None
     assert english.told("mse2 is not heard.") == "mse2 is not heard."
     assert (japanese.event("lease_lost"), japanese.event("new_kind")) == ("リース喪失", "new_kind")
+
+
+STEPS = "checkpoint 3 ms, stop 12 ms, drain 2443 ms, hand_over 0 ms, promote 7 ms"
+LOSS = (
+    "Possible loss: mse1 was last heard 15 s ago; this node is 0 bytes of WAL behind its last "
+    "word, and everything that it has acknowledged alone since then is lost. mse1 will serve "
+    "if it is started without seeing this node: power it off or isolate it first. What it accepts "
+    "meanwhile is kept aside when it rejoins."
+)
+"""What is told before a takeover by force: a sentence within a sentence."""
 
 
 def test_the_original_is_always_shown() -> None:

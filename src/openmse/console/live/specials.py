@@ -56,6 +56,19 @@ def set_aside(view: PairView) -> Snapshot | None:
     return next((s for s in heard if s is not None and s.state == "QUARANTINED"), None)
 
 
+def standing(view: PairView) -> str:
+    """How the machine that would take over by force stands to the owner, as far as it knows:
+    'owner', 'alone' (the owner went on without it), 'pinned' (the owner needs no lease, so that
+    nobody takes over by itself), or '' (in step)."""
+    standby = view.standby_snapshot
+    register = standby.register if standby is not None else None
+    if standby is None or register is None:
+        return ""
+    if register.owner == standby.node:
+        return "owner"
+    return {"ALONE": "alone", "PINNED": "pinned"}.get(register.mode, "")
+
+
 def _why_no_rejoin(view: PairView, aside: Snapshot | None) -> str:
     if aside is not None:
         return ""

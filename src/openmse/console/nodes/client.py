@@ -110,10 +110,13 @@ class NodeClient:
 
     def _translated(self, error: httpx.HTTPError) -> NodeUnreachable:
         cause: BaseException | None = error
-        while cause is not None:
+        deepest: OSError | None = None
+        while cause is not None:  # what the kernel said is wrapped in "all attempts failed"
             if isinstance(cause, OSError) and not isinstance(cause, httpx.HTTPError):
-                return translated(cause, self.name, self.address, self.port)
+                deepest = cause
             cause = cause.__cause__ or cause.__context__
+        if deepest is not None:
+            return translated(deepest, self.name, self.address, self.port)
         if isinstance(error, httpx.TimeoutException):
             return translated(TimeoutError(), self.name, self.address, self.port)
         return translated(ConnectionResetError(), self.name, self.address, self.port)

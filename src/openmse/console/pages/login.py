@@ -24,7 +24,9 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/login")
-async def login_page(request: Request, next: str = "/engines", language: str = "") -> Response:
+async def login_page(
+    request: Request, next: str = "/engines", language: str = "", ended: str = ""
+) -> Response:
     """The form, or onward for whoever is logged in."""
     if await asyncio.to_thread(find_principal, console_of(request), request):
         return RedirectResponse(own_path(next), status_code=303)
@@ -32,7 +34,8 @@ async def login_page(request: Request, next: str = "/engines", language: str = "
         answer: Response = RedirectResponse(request.url.include_query_params(language=""), 303)
         preference_cookies(answer, language, "")
         return answer
-    return page(request, None, "pages/login.html", next=own_path(next), name="", error=None)
+    values: dict[str, Any] = {"next": own_path(next), "name": "", "is_ended": ended == "1"}
+    return page(request, None, "pages/login.html", error=None, **values)
 
 
 @router.post("/login")
@@ -51,7 +54,7 @@ async def log_in(request: Request) -> Response:
         )
     except (LoginRefused, LockedOut) as error:
         name = form.get("name", "")
-        values: dict[str, Any] = {"next": target, "name": name, "error": error}
+        values: dict[str, Any] = {"next": target, "name": name, "error": error, "is_ended": False}
         return page(request, None, "pages/login.html", status=error.status, **values)
     answer = RedirectResponse(target, status_code=303)
     hours = console_of(request).settings.people.session_hours_max

@@ -11,7 +11,7 @@ from openmse.console.context import Console, console_of
 from openmse.console.errors import FormError, NodeRefused, NotFound, RoleTooLow
 from openmse.console.live.actions import Order
 from openmse.console.live.pairs import Pair, PairView
-from openmse.console.live.specials import set_aside, specials
+from openmse.console.live.specials import set_aside, specials, standing
 from openmse.console.live.state import EngineLive
 from openmse.console.live.timeline import timeline
 from openmse.console.nodes.models import GroupSettings, TakeoverView
@@ -114,6 +114,7 @@ async def _dialog(
         "takeover": None,
         "asked": None,
         "settings": None,
+        "stands": standing(view) if move.kind == "takeover" else "",
         "special": specials(view, is_busy=is_busy)[move.kind] if move.is_rare else None,
         **more,
     }

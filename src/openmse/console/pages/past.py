@@ -42,6 +42,7 @@ async def events_page(request: Request, principal: Viewer, engine_id: int) -> Re
         events=events,
         kinds=kinds,
         q=wanted,
+        span=request.query_params.get("span", ""),
         query=request.url.query,
         next_before=events[-1].at if len(events) == wanted.limit else "",
     )

@@ -68,7 +68,7 @@
 
   const checkSession = () => {
     fetch('/me/session', { headers: { 'X-Live': '1' } }).then((answer) => {
-      if (answer.status === 401) location.href = `/login?next=${encodeURIComponent(location.pathname + location.search)}`
+      if (answer.status === 401) location.href = `/login?ended=1&next=${encodeURIComponent(location.pathname + location.search)}`
     }, () => {})
   }
 
@@ -153,6 +153,20 @@
       if (target) { target.innerHTML = html; htmx.process(target) }
     }
   }, 0))
+
+  /* The page that is shown stands in view, although a narrow row of pages scrolls. */
+  for (const here of document.querySelectorAll('nav [aria-current]')) {
+    const row = here.parentElement
+    row.scrollLeft = here.offsetLeft - row.offsetLeft - (row.clientWidth - here.offsetWidth) / 2
+  }
+
+  /* In a dialog: what the page behind it says at this moment. */
+  document.addEventListener('mse:live', () => {
+    for (const copy of document.querySelectorAll('dialog [data-mirror]')) {
+      const html = document.getElementById(copy.dataset.mirror)?.innerHTML
+      if (html !== undefined && copy.innerHTML !== html) copy.innerHTML = html
+    }
+  })
 
   /* Dialogs arrive as fragments and open as modal; what they refuse is shown inside them. */
   document.addEventListener('htmx:afterSwap', (event) => {
