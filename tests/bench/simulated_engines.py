@@ -12,15 +12,24 @@ import json
 import random
 import ssl
 import sys
+from datetime import date
 
 import msgspec
 
-from openmse.api.hub import SUMMARY_EVERY_S, MonitorTold, message
+from openmse.api.hub import SUMMARY_EVERY_S, LicencesTold, MonitorTold, message
 from openmse.api.stream import BEAT, BEAT_S, RETRY_MS
 from openmse.api.summary import Summary
 from openmse.console.certificate import files
 from openmse.console.settings import ConsoleSettings, PathsPart
+from openmse.platform.evaluation import COUNTED
 
+TODAY = date(2026, 1, 31)
+LIMITS = tuple(
+    {"kind": row.kind.value, "title": row.title, "limit": row.built_in, "built_in": row.built_in}
+    for row in COUNTED
+)
+ANSWERS = {b"/v1/licences": msgspec.json.encode({"limits": LIMITS, "as_of": TODAY})}
+"""What is the same for all of them."""
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\n%s\r\n"
 
 
@@ -117,7 +126,8 @@ class Engine(asyncio.Protocol):
             if path == b"/v1/stream":
                 self._begin_stream()
                 return
-            body = info(self._number) if path == b"/v1/info" else b'{"events":[],"is_more":false}'
+            body = ANSWERS.get(path, b'{"events":[],"is_more":false}')
+            body = info(self._number) if path == b"/v1/info" else body
             length = b"Content-Length: %d\r\n" % len(body)
             self._transport.write(HEAD % (b"application/json", length) + body)
 
@@ -125,6 +135,7 @@ class Engine(asyncio.Protocol):
         self._transport.write(HEAD % (b"text/event-stream", b"Transfer-Encoding: chunked\r\n"))
         self._say(f"retry: {RETRY_MS}\n\n".encode())
         self._say(message("monitor", msgspec.json.encode(MonitorTold(True))))
+        self._say(message("licences", msgspec.json.encode(LicencesTold("m1", TODAY))))
         self._say(summary(self._number, is_changed=False))
         # Engines were not started in the same moment: their tens of seconds end at other times.
         self._beat(random.uniform(0.0, self._every_s))

@@ -37,7 +37,7 @@ from openmse.api.errors import (
     fault_of,
 )
 from openmse.api.events import EventPage
-from openmse.api.hub import MonitorTold, Reason
+from openmse.api.hub import LicencesTold, MonitorTold, Reason
 from openmse.api.info import Info
 from openmse.api.licences import LicenceChanged, LicencesView
 from openmse.api.operations import Operation
@@ -204,4 +204,4 @@ def _kinds() -> tuple[type[Struct], ...]:
         and kind is not Struct
         and kind.__module__ == answers.__name__
     ]
-    return (*_OWN, *local, MonitorTold, Reason)
+    return (*_OWN, *local, MonitorTold, LicencesTold, Reason)

@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from datetime import date
 
 import msgspec
 from msgspec import Struct
@@ -29,6 +30,15 @@ class MonitorTold(Struct, frozen=True):
 
     is_up: bool
     error: Fault | None = None
+
+
+class LicencesTold(Struct, frozen=True):
+    """The data of a ``licences`` message: read them anew when either is another than before."""
+
+    mark: str
+    """Another one whenever a file that decides about licences is."""
+    as_of: date
+    """The day in UTC: with it terms end."""
 
 
 class Reason(Struct, frozen=True):
@@ -107,6 +117,7 @@ class Hub:
         self._console_id: str | None = None
         self._noted: tuple[object, ...] = ()
         self._told_at = 0.0
+        self._licences: LicencesTold | None = None
         self._is_closed = False
         self.on_snapshot: Callable[[Snapshot | None], None] | None = None
 
@@ -181,6 +192,12 @@ class Hub:
         self._send("console", told)
         self._tell_summary()
 
+    def on_licences(self, told: LicencesTold) -> None:
+        """How the licences' files are; readers hear of it when it is another than before."""
+        if told != self._licences:
+            self._licences = told
+            self._send("licences", told)
+
     def know_console(self, console_id: str | None) -> None:
         """Who manages this engine, when this process starts."""
         self._console_id = console_id
@@ -216,6 +233,8 @@ class Hub:
         fault = fault_of(self._down) if self._down is not None else None
         told = MonitorTold(self._down is None, fault)
         reader.put(message("monitor", msgspec.json.encode(told)))
+        if self._licences is not None:
+            reader.put(message("licences", msgspec.json.encode(self._licences)))
         for operation in running:
             reader.put(message("operation", msgspec.json.encode(operation)))
         if view == "full" and self._picture:

@@ -18,6 +18,7 @@ from openmse.api.config import ManagementConfig
 from openmse.api.context import Context
 from openmse.api.edge import MAX_HEAD_BYTES
 from openmse.api.identity import tls_context
+from openmse.api.licence_watch import LicenceWatch
 from openmse.node.config import NodeConfig
 from openmse.sockets import bind, open_socket
 
@@ -206,9 +207,12 @@ def server_of(context: Context) -> Server:
 async def serve(context: Context, server: Server, sockets: list[socket.socket]) -> None:
     """Serve on ``sockets`` until the server is told to end."""
     context.start()
+    watching = asyncio.create_task(LicenceWatch(context).run(), name="licences")
     try:
         await server.serve(sockets=sockets)
     finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
         await context.stop()
 
 

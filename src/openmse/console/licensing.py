@@ -121,11 +121,20 @@ async def _changed(
         raise
     sentence = " ".join(part for part in (done.sentence, getattr(done, "exchange", "")) if part)
     await note("done", sentence)
-    pair = pair_of(console.fleet.all(), engine.id)
-    for engine_id in pair.engine_ids if pair else (engine.id,):
-        with suppress(MseError):  # what is not read now is read at the next look
-            await read(console, engine_id)
+    await _read_both(console, feed)
     return done
+
+
+async def _read_both(console: Console, feed: EngineFeed) -> None:
+    """Have the other machine of a pair take what it may have only in its database so far, and read
+    what both hold now; what fails here both machines make good by themselves."""
+    changed_id = feed.live.engine.id
+    pair = pair_of(console.fleet.all(), changed_id)
+    for engine_id in pair.engine_ids if pair else (changed_id,):
+        with suppress(MseError):
+            if engine_id != changed_id:
+                await console.fleet.feed(engine_id).client.send("POST", "/v1/licences/sync")
+            await read(console, engine_id)
 
 
 def installed(found: Licences, identity: str) -> str:

@@ -238,8 +238,11 @@ class Stream:
         self._lines = response.iter_lines()
         self.beats = 0
 
-    def next(self) -> tuple[str, Any, str]:
-        """The next message: its event, its data, its id. Raises StopIteration at the end."""
+    def next(self, left_out: tuple[str, ...] = ("licences",)) -> tuple[str, Any, str]:
+        """The next message: its event, its data, its id. Raises StopIteration at the end.
+
+        ``left_out``: how licences stand comes at a time of its own.
+        """
         event, data, name = "", "", ""
         deadline = time.monotonic() + 20.0  # beats come all the time
         for line in self._lines:
@@ -253,7 +256,7 @@ class Stream:
                 data = value
             elif key == "id":
                 name = value
-            elif not line and event:
+            elif not line and event and event not in left_out:
                 return event, json.loads(data), name
         raise StopIteration
 
@@ -261,7 +264,7 @@ class Stream:
         """The data of the next message of this kind."""
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
-            kind, data, _ = self.next()
+            kind, data, _ = self.next(left_out=())
             if kind == event:
                 return data
         raise AssertionError(f"no {event} within {within_s} s")

@@ -7,6 +7,7 @@ import pytest
 from api_machine import Machine, Served
 from click.testing import CliRunner
 
+from openmse.api.licence_watch import mark
 from openmse.cli.main import root
 
 
@@ -17,12 +18,13 @@ class Issuer:
         self.machine = machine
         (machine.root / "platform.toml").write_text('[platform]\nmachine = "VA-Standard"\n')
         self.key = machine.root / "deployment.key"
-        self._mse("license", "keygen", str(self.key))
+        self.mse("license", "keygen", str(self.key))
         keys = machine.root / "licence-keys"
         keys.mkdir()
         (keys / "d.pub").write_bytes(self.key.with_name("deployment.key.pub").read_bytes())
 
-    def _mse(self, *words: str) -> None:
+    def mse(self, *words: str) -> None:
+        """A command on the machine."""
         done = CliRunner().invoke(root, ["--config", str(self.machine.config), *words])
         assert done.exit_code == 0, done.output
 
@@ -31,7 +33,7 @@ class Issuer:
         path = Path(self.machine.root / f"{kind}-{quantity}-{udi[-4:]}.licence")
         words = ["--udi", udi, "--kind", kind, "--issued-to", "A", "--issued-by", "B"]
         words += ["--quantity", str(quantity)] if quantity else []
-        self._mse("license", "issue", "--key", str(self.key), *words, "--out", str(path))
+        self.mse("license", "issue", "--key", str(self.key), *words, "--out", str(path))
         return path.read_text()
 
 
@@ -114,6 +116,40 @@ def test_only_administrators_change_licences(issuer: Issuer) -> None:
         assert served.ok("GET", "/v1/licences", token=token)["licences"] == []
         for method, path in (("POST", ""), ("POST", "/sync"), ("DELETE", "/x")):
             served.refused(method, f"/v1/licences{path}", 403, "MSE-API-003", token=token)
+
+
+def test_readers_hear_when_they_are_to_be_read_anew(issuer: Issuer) -> None:
+    """At once how they stand, then each change, whoever made it; the same again is not told."""
+    with issuer.machine.serve() as served:
+        udi = served.ok("GET", "/v1/licences")["udi"]  # a first look writes down the day
+        path = issuer.machine.root / "by-hand.licence"
+        path.write_text(issuer.text(udi, "activation"))
+        with served.stream("?view=summary") as stream:
+            first = stream.until("licences")
+            assert first["as_of"] == served.ok("GET", "/v1/licences")["as_of"]
+            issuer.mse("license", "install", str(path))
+            second = stream.until("licences")
+            assert second["mark"] != first["mark"]
+            (one,) = served.ok("GET", "/v1/licences")["licences"]
+            served.ok("DELETE", f"/v1/licences/{one['licence']['id']}")
+            assert stream.until("licences")["mark"] not in (first["mark"], second["mark"])
+        with served.stream() as stream:
+            told = stream.until("licences")
+        assert told == read_mark(issuer)
+
+
+def read_mark(issuer: Issuer) -> dict[str, str]:
+    found = mark(issuer.machine.config, issuer.machine.state)
+    return {"mark": found.mark, "as_of": found.as_of.isoformat()}
+
+
+def test_what_is_half_written_is_no_change(machine: Machine) -> None:
+    before = mark(machine.config, machine.state)
+    (machine.state / "licences").mkdir()
+    (machine.state / "licences" / ".x.licence.new").write_bytes(b"half")
+    assert mark(machine.config, machine.state) == before
+    (machine.state / "licences" / "x.licence").write_bytes(b"whole")
+    assert mark(machine.config, machine.state) != before
 
 
 def test_licensing_may_be_switched_off(machine: Machine) -> None:

@@ -14,7 +14,7 @@ from openmse.console.errors import NodeRefused, NodeUnreachable, NodeUntrusted
 from openmse.console.live.state import EngineLive, Reach, Sample
 from openmse.console.nodes.client import NodeClient
 from openmse.console.nodes.connection import NodeConnection
-from openmse.console.nodes.licences import Licences
+from openmse.console.nodes.licences import Licences, LicencesTold
 from openmse.console.nodes.models import (
     Claim,
     Info,
@@ -40,11 +40,15 @@ INFO_EVERY_S = 300.0
 """Who an engine is changes with what its stream tells; this is for what that does not show."""
 INFO_WATCHED_EVERY_S = 60.0
 INFO_AFTER_CHANGE_S = 1.0
-LICENCES_EVERY_S = 1800.0
-"""They change when somebody installs one, and by the day; their pages read them anew."""
+LICENCES_EVERY_S = 3600.0
+"""For what is in use, which no message tells, and for engines that tell no changes."""
 LICENCES_AFTER_S = (5.0, 120.0)
-"""So long after connecting they are read first: a thousand engines are not asked at once."""
-LICENCES_WATCHED_AFTER_S = (0.2, 1.0)
+"""So long after connecting, or a change of the day, they are read: a thousand engines are not asked
+at once."""
+LICENCES_SOON_S = (0.2, 1.0)
+"""So long after somebody has installed or removed one, or while somebody looks."""
+LICENCES_AGAIN_S = 60.0
+"""After a reading that failed."""
 EVENTS_AT_ONCE = 1000
 
 
@@ -70,6 +74,10 @@ class EngineFeed:
         self._view_now = ""
         self._info_due_s = 0.0
         self._licences_due_s = 0.0
+        self._licences_now: LicencesTold | None = None
+        """How the engine says that its licences stand."""
+        self._licences_read: LicencesTold | None = None
+        """How they stood when they were read last."""
         self._turn = asyncio.Event()
         self.onlookers: set[Callable[[EngineLive], None]] = set()
         """Told of each new picture, and when there is none any more; they must not wait."""
@@ -117,16 +125,18 @@ class EngineFeed:
         """Read what is licensed there. Raises MseError; what was read before counts no more."""
         spread = random.uniform(0.8, 1.2)
         self._licences_due_s = time.monotonic() + LICENCES_EVERY_S * spread
-        live = self.live
+        live, told = self.live, self._licences_now
         try:
             found: Licences = await self.client.get("/v1/licences", Licences)
         except MseError as error:
-            live.licences, live.licences_error = None, error
+            live.licences, live.licences_error, self._licences_read = None, error, None
+            self._licences_due_s = time.monotonic() + LICENCES_AGAIN_S * spread
             raise
         finally:
             live.version += 1
             self._on_change()
         live.licences, live.licences_at, live.licences_error = found, now(), None
+        self._licences_read = told
         return found
 
     def _know(self, info: Info) -> None:
@@ -137,8 +147,14 @@ class EngineFeed:
             live.info = info
             live.version += 1
 
+    def _read_licences_in(self, bounds_s: tuple[float, float]) -> None:
+        """Have them read so soon, or within a second while somebody looks."""
+        after_s = LICENCES_SOON_S if self._view_now == "full" else bounds_s
+        self._licences_due_s = time.monotonic() + random.uniform(*after_s)
+        self._turn.set()
+
     async def _connected(self) -> None:
-        name = self.live.engine.name
+        live, name = self.live, self.live.engine.name
         self._view_now = self._view()
         connection = self.client.connection()
         try:
@@ -147,8 +163,8 @@ class EngineFeed:
                 self._know(read(await connection.get("/v1/info"), Info, name))
                 await self._catch_up(connection)
             self._turn.clear()
-            after_s = LICENCES_WATCHED_AFTER_S if self._view_now == "full" else LICENCES_AFTER_S
-            self._licences_due_s = time.monotonic() + random.uniform(*after_s)
+            if live.licences is None:
+                self._read_licences_in(LICENCES_AFTER_S)
             target = f"/v1/stream?view={self._view_now}&last_event_id={self._after()}"
             connection.follow(target, self._told, self._turn.set)
             while self._view() == self._view_now:
@@ -273,6 +289,14 @@ class EngineFeed:
             self.live.summary = Summary(node=self.live.engine.node, error=view.error)
         self.live.version += 1
 
+    def _on_licences(self, event: SseEvent) -> None:
+        """Read them if they are others than when they were read last, and only then."""
+        told = self._licences_now = read(event.data, LicencesTold, self.live.engine.name)
+        before = self._licences_read
+        if told != before:
+            is_change = before is not None and before.mark != told.mark
+            self._read_licences_in(LICENCES_SOON_S if is_change else LICENCES_AFTER_S)
+
     def _on_log(self, event: SseEvent) -> None:
         self._keep((read(event.data, LogEntry, self.live.engine.name),))
         self.live.version += 1
@@ -351,6 +375,7 @@ _HANDLERS: dict[str, Callable[[EngineFeed, SseEvent], Any]] = {
     "summary": EngineFeed._on_summary,
     "monitor": EngineFeed._on_monitor,
     "event": EngineFeed._on_log,
+    "licences": EngineFeed._on_licences,
     "operation": EngineFeed._on_operation,
     "console": EngineFeed._on_claim,
 }

@@ -88,6 +88,13 @@ class Licences(Struct, frozen=True):
         return self.is_licensing_on and self.is_activation_needed and not self.is_activated
 
 
+class LicencesTold(Struct, frozen=True):
+    """A message of the stream: they are to be read anew when either is another than before."""
+
+    mark: str = ""
+    as_of: date | None = None
+
+
 class LicenceChanged(Struct, frozen=True):
     """A licence that was installed or removed. ``exchange``: how the other node gets it."""
 
