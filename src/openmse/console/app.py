@@ -11,11 +11,11 @@ from urllib.parse import urlencode, urlsplit
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from openmse import __version__
 from openmse.console.api import fleet_metrics, licences, routes
+from openmse.console.assets import Assets
 from openmse.console.context import Console
 from openmse.console.errors import ConsoleError, NotFound, NotLoggedIn
 from openmse.console.headers import SecurityHeaders
@@ -91,7 +91,7 @@ def make_app(console: Console) -> FastAPI:
     )
     app.state.console = console
     app.add_middleware(SecurityHeaders)
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.mount("/static", Assets(STATIC), name="static")
     app.include_router(live.router)
     app.include_router(login.router)
     for router in all_routers():

@@ -52,7 +52,9 @@ class SecurityHeaders:
                 given = [(k, v) for k, v in message["headers"]]
                 names = {k.lower() for k, _ in given}
                 extra = dict(HEADERS)
-                extra["cache-control"] = "public, max-age=31536000" if is_static else "no-store"
+                extra["cache-control"] = (
+                    "public, max-age=31536000, immutable" if is_static else "no-store"
+                )
                 given += [
                     (name.encode(), value.encode())
                     for name, value in extra.items()
