@@ -15,6 +15,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "browser"))
 
+from console_licences import license_it, they_hold_without_the_owner
 from console_stage import NODE_PASSWORD, WITNESS_PASSWORD, Stage, laboratory_stage
 from stage import CHROMIUM, axe_faults, launch
 
@@ -59,9 +60,11 @@ def test_the_life_of_a_pair(browser: Any, stage: Stage) -> None:
         (add_the_primary, anna),
         (pair_it, anna),
         (watch_it, anna),
+        (license_it, anna),
         (invite, anna, otto, vera),
         (a_viewer_can_only_look, vera),
         (lose_the_owner, vera),
+        (they_hold_without_the_owner, vera),
         (see_it_rejoin, vera),
         (an_operator_moves_the_service, otto, "failback", "mse1"),
         (an_operator_moves_the_service, otto, "switchover", "mse2"),

@@ -64,6 +64,8 @@ class Operations(Struct, frozen=True):
     """Operations, newest first."""
 
     operations: tuple[Operation, ...]
+    key: str = ""
+    """The Idempotency-Key that was asked for: only what this caller began with it is told."""
 
 
 class ConsoleView(Struct, frozen=True, kw_only=True):

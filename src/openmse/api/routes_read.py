@@ -23,6 +23,7 @@ from openmse.api.guards import Ctx, Reader
 from openmse.api.info import API_VERSION, Info, candidate_of, info_of
 from openmse.api.monitor import in_thread
 from openmse.api.operations import KEPT, Operation, OperationState
+from openmse.api.runner import Asked
 from openmse.api.summary import (
     SettingsView,
     Summary,
@@ -180,11 +181,16 @@ async def drills(ctx: Ctx, _who: Reader) -> JsonResponse:
 @router.get("/operations", **described(Operations))
 async def operations(
     ctx: Ctx,
-    _who: Reader,
+    who: Reader,
     state: OperationState | None = None,
     limit: Annotated[int, Query(ge=1, le=KEPT)] = KEPT,
+    key: Annotated[str, Query(max_length=64)] = "",
 ) -> JsonResponse:
-    """What is under way and what was done, the newest first."""
+    """What is under way and what was done, the newest first; or what the caller began with the
+    Idempotency-Key ``key``, whether or not it ever heard an answer."""
+    if key:
+        mine = ctx.runner.begun_by(Asked(principal=who, address="", key=key))
+        return JsonResponse(Operations(tuple(mine), key))
     found = ctx.runner.newest(state.value if state is not None else "", limit)
     return JsonResponse(Operations(tuple(found)))
 

@@ -165,6 +165,11 @@ class Runner:
         found = [one.operation for one in reversed(self._all.values())]
         return [one for one in found if not state or one.state == state][:limit]
 
+    def begun_by(self, asked: Asked) -> list[Operation]:
+        """What this caller began with this key."""
+        key = asked.key_of_caller
+        return [one.operation for one in self._all.values() if key and one.kept.key == key]
+
     def get(self, operation_id: str) -> Operation:
         """One of them; raises NotFound."""
         return self._find(operation_id).operation

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from sqlalchemy import Connection, Integer, func, insert, literal, select
 
@@ -120,8 +120,7 @@ def _read(file: Path) -> list[dict[str, Any]]:
 @contextmanager
 def not_running(settings: ConsoleSettings) -> Iterator[None]:
     """Hold the lock that a running console holds; raises Conflict."""
-    settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (settings.state_dir / "lock").open("w") as lock:
+    with _lock_file(settings) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -131,6 +130,17 @@ def not_running(settings: ConsoleSettings) -> Iterator[None]:
                 "Stop it first.",
             ) from error
         yield
+
+
+def _lock_file(settings: ConsoleSettings) -> TextIO:
+    try:
+        settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return (settings.state_dir / "lock").open("w")
+    except OSError as error:
+        raise ConsoleStoreError(
+            f"The state directory {settings.state_dir} cannot be used: {error.strerror}.",
+            "Check the directory and who may write there ([paths] state_dir).",
+        ) from error
 
 
 def _make_room(settings: ConsoleSettings, *, is_replacing: bool) -> str:

@@ -1,10 +1,12 @@
 """What every page and every API call works with; made once, in ``app.py``."""
 
+import contextlib
 import time
 from dataclasses import dataclass, field
 
 from fastapi import Request
 
+from openmse.console.errors import ConsoleStoreError
 from openmse.console.live.actions import Actions
 from openmse.console.live.fleet import Fleet
 from openmse.console.live.hub import Hub
@@ -48,16 +50,19 @@ class Console:
         outcome: str = "done",
         detail: str = "",
     ) -> None:
-        """Add to the audit; what is done for somebody is noted, reading is not."""
-        self.audit.add(
-            who=principal.who,
-            role=principal.role.value,
-            address=address_of(request),
-            action=action,
-            target=target,
-            outcome=outcome,
-            detail=detail,
-        )
+        """Add to the audit; what is done for somebody is noted, reading is not. What was refused
+        changed nothing: where that cannot be noted, who asked is told the refusal all the same."""
+        is_needless = outcome == "refused"
+        with contextlib.suppress(*((ConsoleStoreError,) if is_needless else ())):
+            self.audit.add(
+                who=principal.who,
+                role=principal.role.value,
+                address=address_of(request),
+                action=action,
+                target=target,
+                outcome=outcome,
+                detail=detail,
+            )
 
 
 def console_of(request: Request) -> Console:

@@ -62,6 +62,12 @@ class Conflict(ConsoleError):
     status = HTTPStatus.CONFLICT
 
 
+class NeverAsked(Conflict):
+    """The console was restarted before it asked the engine; nothing was changed."""
+
+    code = "MSE-CON-026"
+
+
 class FormError(ConsoleError):
     """Fields have values that they cannot have; nothing was changed."""
 

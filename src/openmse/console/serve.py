@@ -98,6 +98,7 @@ def _serve(settings: ConsoleSettings, sock: socket.socket) -> None:
     store = open_store(settings)
     cert, key = certificate.files(settings)
     console = make_console(settings, store)
+    console.engines.all()  # another program's database is told before anything is served
     link = new_setup_link(console) if console.people.count() == 0 else ""
     config = uvicorn.Config(
         make_app(console),

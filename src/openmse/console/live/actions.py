@@ -11,12 +11,18 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from openmse.console.errors import NodeRefused, NodeUnreachable, NotFound
+from openmse.console.errors import (
+    ConsoleStoreError,
+    NeverAsked,
+    NodeRefused,
+    NodeUnreachable,
+    NotFound,
+)
 from openmse.console.live.feed import EngineFeed
 from openmse.console.live.fleet import Fleet
 from openmse.console.live.onlooker import Onlooker
 from openmse.console.live.pairs import pair_of
-from openmse.console.nodes.models import Operation
+from openmse.console.nodes.models import Operation, Operations
 from openmse.console.store.audit import Audit
 from openmse.console.store.past import SEEN, Action, Past, Step, new_action_id
 from openmse.console.store.store import now
@@ -77,7 +83,10 @@ class Actions:
         return None
 
     async def begin(self, order: Order) -> Action:
-        """Begin an operation; raises MseError where it is refused at once (nothing changed)."""
+        """Begin an operation; raises MseError where it is refused at once (nothing changed).
+
+        It is written down first: a console that dies now knows after its restart what it asked.
+        """
         feed = self._fleet.feed(order.engine_id)
         action = Action(
             id=new_action_id(),
@@ -89,6 +98,7 @@ class Actions:
             started_at=now(),
             steps=order.before,
         )
+        await self._write_down(action)
         onlooker = self._onlooker(order.engine_id)
         onlooker.begin()
         try:
@@ -97,6 +107,7 @@ class Actions:
             )
         except BaseException:
             onlooker.end()
+            await self._forget(action)
             raise
         action = merged(action, operation, (order.before, onlooker.steps))
         await self._keep(action)
@@ -119,7 +130,7 @@ class Actions:
 
     async def run(self, action: Action, work: Callable[[Action], Awaitable[Action]]) -> Action:
         """Carry out an action of several parts (pairing); ``work`` keeps it up to date."""
-        await self._keep(action)
+        await self._write_down(action)
         self._spawn(self._work(action, work))
         return action
 
@@ -158,13 +169,47 @@ class Actions:
         return _lost(action, NotFound("It took longer than an hour and is not followed any more."))
 
     async def take_up(self) -> None:
-        """After a restart: actions whose outcome is not known here any more say so."""
+        """After a restart: go on following what was under way, as far as the engines know of it.
+
+        Pairing has parts that only the console that began it could carry on: it says so.
+        """
         for action in await asyncio.to_thread(self._past.running_actions):
-            sentence = (
-                "The console was restarted while this was under way; what was begun goes on at "
-                "the engine. Its state shows what came of it."
+            self._known[action.id] = action
+            self._spawn(self._resume(action))
+
+    async def _resume(self, action: Action) -> None:
+        try:
+            feed = self._fleet.feed(action.engine_id)
+            operation = await self._begun_before(feed, action) if action.kind != "pair" else None
+        except MseError as error:
+            await self._end(_lost(action, error))
+            return
+        if operation is None:
+            await self._end(_restarted(action))
+            return
+        around = around_of(action, operation)
+        action = merged(action, operation, around)
+        if action.state == "running":
+            action = await self.follow_to_end(feed, action, operation.id, lambda: around)
+        await self._end(action)
+
+    async def _begun_before(self, feed: EngineFeed, action: Action) -> Operation | None:
+        """The engine's operation of an action, None if the engine cannot tell. Raises MseError."""
+        deadline_s = time.monotonic() + TIDY_S
+        while True:
+            try:
+                found = await feed.client.get("/v1/operations", Operations, key=action.id)
+                break
+            except NodeUnreachable:
+                if time.monotonic() > deadline_s:
+                    raise
+                await asyncio.sleep(WRITE_AGAIN_S)
+        if found.key == action.id and not found.operations:
+            raise NeverAsked(
+                "The console was restarted before the engine was asked; nothing was changed.",
+                "Begin it again.",
             )
-            await self._keep(replace(action, state="lost", ended_at=now(), sentence=sentence))
+        return found.operations[0] if found.key == action.id else None
 
     async def stop(self) -> None:
         """Follow nothing any more; the engines go on."""
@@ -248,6 +293,23 @@ class Actions:
                     del self._unwritten[of_what]
         self._is_writing_later = False
 
+    async def _write_down(self, action: Action) -> None:
+        """Keep what is about to be asked; raises ConsoleStoreError, and then nothing is asked."""
+        try:
+            await asyncio.to_thread(self._past.keep_action, action)
+        except MseError as error:
+            raise ConsoleStoreError(
+                f"{error.sentence} Nothing was asked of the engine, nothing was changed.",
+                f"{error.hint} Meanwhile 'mse' on the engine does the same.".strip(),
+            ) from error
+        await self._keep(action)
+
+    async def _forget(self, action: Action) -> None:
+        """It was refused at once: who asked has the answer, and there is nothing to follow."""
+        self._known.pop(action.id, None)
+        self._changed()
+        await self._write(f"action {action.id}", lambda: self._past.forget_action(action.id))
+
     async def _keep(self, action: Action) -> None:
         if self._known.get(action.id) == action:
             return
@@ -293,6 +355,18 @@ def merged(action: Action, operation: Operation, around: Around) -> Action:
     )
 
 
+def around_of(action: Action, operation: Operation) -> Around:
+    """What is kept of an action besides its operation's steps. Pure."""
+    told = {(operation.node, step.name) for step in operation.steps}
+    seen = tuple(step for step in action.steps if step.state == SEEN)
+    before = tuple(
+        step
+        for step in action.steps
+        if step.state != SEEN and (step.machine, step.name) not in told
+    )
+    return before, seen
+
+
 def failed(action: Action, error: MseError) -> Action:
     """The action as it ended by an error; the step under way is where it stands. Pure."""
     steps = tuple(
@@ -308,7 +382,17 @@ def failed(action: Action, error: MseError) -> Action:
     )
 
 
+def _restarted(action: Action) -> Action:
+    sentence = (
+        "The console was restarted while this was under way; what was begun goes on at "
+        "the engine. Its state shows what came of it."
+    )
+    return replace(action, state="lost", ended_at=now(), sentence=sentence)
+
+
 def _lost(action: Action, error: MseError) -> Action:
+    if isinstance(error, NeverAsked):
+        return replace(failed(action, error), state="refused")
     sentence = f"The outcome is not known here: {error.sentence}"
     hint = "What was begun goes on at the engine; its state shows what came of it."
     return replace(action, state="lost", ended_at=now(), sentence=sentence, hint=hint)

@@ -43,7 +43,7 @@ class Topics:
         """Cells of the engines list: ``1-5-9``."""
         cells: dict[str, str] = {}
         for engine_id in ids.split("-"):
-            if engine_id.isdigit():
+            if engine_id.isdecimal():
                 cells |= self.row(int(engine_id), language)
         return cells
 
@@ -134,7 +134,7 @@ class Topics:
 
     def pairs(self, ids: str, language: str) -> Mapping[str, str]:
         """Cells of the overview of pairs: ``1-5-9``."""
-        wanted = {int(part) for part in ids.split("-") if part.isdigit()}
+        wanted = {int(part) for part in ids.split("-") if part.isdecimal()}
         cells: dict[str, str] = {}
         for pair in pairs_of(self._fleet.all()):
             if pair.id in wanted:

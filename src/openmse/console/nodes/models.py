@@ -261,6 +261,13 @@ class Operation(Struct, frozen=True):
     error: Fault | None = None
 
 
+class Operations(Struct, frozen=True):
+    """What was begun with a key; engines that do not know keys here leave it out."""
+
+    operations: tuple[Operation, ...] = ()
+    key: str = ""
+
+
 class LogEntry(Struct, frozen=True):
     """One line of a node's event log."""
 

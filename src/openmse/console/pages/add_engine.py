@@ -333,7 +333,7 @@ def checked_address(form: dict[str, str]) -> tuple[str, int]:
     except ValueError:
         if not _HOST.match(address) or re.fullmatch(r"[0-9.]+", address):
             faults["address"] = "An IP address such as 10.10.10.11, or a host name."
-    if not (port.isdigit() and 0 < int(port) < 65536):
+    if not (port.isdecimal() and 0 < int(port) < 65536):
         faults["port"] = "A port is a number from 1 to 65535."
     if faults:
         raise FormError(faults)

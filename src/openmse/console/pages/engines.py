@@ -76,7 +76,7 @@ def list_query(request: Request) -> ListQuery:
         show=given.get("show", ""),
         sort=sort if sort in SORT_KEYS else "trouble",
         is_descending=given.get("down", "") == "1",
-        page=int(number) if number.isdigit() and 0 < int(number) < 100_000 else 1,
+        page=int(number) if number.isdecimal() and 0 < int(number) < 100_000 else 1,
     )
 
 
@@ -152,7 +152,7 @@ async def edit(request: Request, principal: Administrator, engine_id: int) -> Re
 
     console = console_of(request)
     engine = console.fleet.get(engine_id).engine
-    form = await form_of(request)
+    form = dict.fromkeys(("name", "address", "port", "contact"), "") | await form_of(request)
     try:
         name = checked_name(form)
         address, port = checked_address(form)

@@ -24,7 +24,7 @@ async def live(request: Request, principal: Viewer, topics: str = "") -> Streami
     wanted = tuple(dict.fromkeys(t for t in topics.split(",") if t))[:TOPICS_MAX]
     for topic in wanted:
         kind, _, argument = topic.partition(":")
-        if kind in ("pair", "chart") and argument.isdigit():
+        if kind in ("pair", "chart") and argument.isdecimal():
             console.fleet.watch(int(argument))
     stream = _while_logged_in(console, principal, wanted, language_of(request, principal))
     return StreamingResponse(

@@ -66,7 +66,7 @@ async def add_token(request: Request, principal: Viewer) -> Response:
         if not principal.may(role):
             raise FormError({"role": "Not more than your own role."})
         days = form.get("days", "90")
-        if days and not (days.isdigit() and 0 < int(days) <= 3650):
+        if days and not (days.isdecimal() and 0 < int(days) <= 3650):
             raise FormError({"days": "1 to 3650, or empty for no end."})
     except FormError as error:
         return await _page(request, principal, errors=error.fields, status=422)

@@ -224,7 +224,7 @@ def _waiting_body(form: dict[str, str]) -> dict[str, Any]:
             "The new machine needs a password, which is typed there too; nothing was changed.",
         )
     minutes = form.get("minutes") or "60"
-    if not (minutes.isdigit() and 1 <= int(minutes) <= MINUTES_MAX):
+    if not (minutes.isdecimal() and 1 <= int(minutes) <= MINUTES_MAX):
         raise FormError(
             {"minutes": "From 1 to 1440."},
             "It is waited for 1 to 1440 minutes; nothing was changed.",

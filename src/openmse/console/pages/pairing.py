@@ -71,7 +71,7 @@ async def step_page(
     """A step with what was typed before."""
     draft = await _draft(request, principal, draft_id)
     wanted = step if step in dict(titles_of(draft)) else "secondary"
-    is_known = str(draft.data.get("known_id", "")).isdigit()
+    is_known = str(draft.data.get("known_id", "")).isdecimal()
     if is_known and wanted in dict(NEW_STEPS):
         wanted = "pair"  # it was claimed already
     elif not is_known and wanted in ("activation", "pair", "claim"):
@@ -103,7 +103,7 @@ async def secondary(
         )
     )
     try:
-        if form.get("known_id", "").isdigit():
+        if form.get("known_id", "").isdecimal():
             return await _chosen(request, draft, int(form["known_id"]))
         name = checked_name(form)
         address, port = checked_address(form)
@@ -181,7 +181,7 @@ async def claim(
     draft = await _draft(request, principal, draft_id)
     form = await form_of(request)
     try:
-        if str(draft.data.get("known_id", "")).isdigit():
+        if str(draft.data.get("known_id", "")).isdecimal():
             return await _chosen(request, draft, int(draft.data["known_id"]))
         secondary_id = await _claimed(console, draft, form, principal.who)
         name = console.fleet.get(secondary_id).engine.name
@@ -201,7 +201,7 @@ async def activate(
     console = console_of(request)
     draft = await _draft(request, principal, draft_id)
     base = f"/engines/{engine_id}/pair/{draft_id}"
-    if not str(draft.data.get("known_id", "")).isdigit():
+    if not str(draft.data.get("known_id", "")).isdecimal():
         return go(request, f"{base}/secondary")
     try:
         text = await uploaded(request)
@@ -244,7 +244,7 @@ async def pair(
         witness = witness_of(form, console)
         primary = console.fleet.get(engine_id).engine
         _require_unpaired(console, primary)
-        if not str(draft.data.get("known_id", "")).isdigit():
+        if not str(draft.data.get("known_id", "")).isdecimal():
             raise Conflict("It is not known yet which secondary; nothing was changed.")
         secondary_id = int(draft.data["known_id"])
         _require_unpaired(console, console.fleet.get(secondary_id).engine)
@@ -332,7 +332,7 @@ def _page(request: Request, principal: Principal, draft: Draft, step: str, **mor
     known = str(draft.data.get("known_id", ""))
     titles = titles_of(draft)
     at = [key for key, _ in titles].index(step)
-    once = dict(NEW_STEPS) if known.isdigit() else {}  # a claim is not made twice
+    once = dict(NEW_STEPS) if known.isdecimal() else {}  # a claim is not made twice
     steps = [
         WizardStep(
             key,
@@ -356,7 +356,7 @@ def _page(request: Request, principal: Principal, draft: Draft, step: str, **mor
         steps=steps,
         step=step,
         base=base,
-        known=console.fleet.get(int(known)).engine if known.isdigit() else None,
+        known=console.fleet.get(int(known)).engine if known.isdecimal() else None,
         candidates=_candidates(console, primary.id),
         witness=console.settings.witness,
         default_port=ports.MANAGEMENT,

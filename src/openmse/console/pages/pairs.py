@@ -52,7 +52,7 @@ async def overview(request: Request, principal: Viewer) -> Response:
 def page_of(asked: str, count: int) -> tuple[int, int]:
     """The page that is shown, from 1, and how many there are. Pure."""
     pages = max(1, -(-count // PAIRS_A_PAGE))
-    number = int(asked) if asked.isdigit() and len(asked) < 7 else 1
+    number = int(asked) if asked.isdecimal() and len(asked) < 7 else 1
     return min(max(number, 1), pages), pages
 
 

@@ -117,7 +117,7 @@ def witness_of(form: dict[str, str], console: Console) -> dict[str, Any] | None:
     if not password:
         raise FormError({"witness_password": "The enrolment password of the witness is needed."})
     port = form.get("witness_port") or str(part.pairing_port)
-    if not (port.isdigit() and 0 < int(port) < 65536):
+    if not (port.isdecimal() and 0 < int(port) < 65536):
         raise FormError({"witness_port": "A port is a number from 1 to 65535."})
     return {
         "kind": "console",

@@ -4,20 +4,20 @@ Pages and the API use the same dependencies, so there is one path of authorizati
 """
 
 import asyncio
+import contextlib
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 
 from openmse.console.context import Console, console_of
-from openmse.console.errors import ForeignRequest, NotLoggedIn, RoleTooLow
+from openmse.console.errors import ConsoleStoreError, ForeignRequest, NotLoggedIn, RoleTooLow
 from openmse.console.people.roles import Principal, Role
 from openmse.console.people.secrets import TOKEN_PREFIX, digest
 from openmse.console.store.store import now
 
 COOKIE = "__Host-mse-session"
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
-TOUCH_AFTER_S = 30.0
 
 
 def find_principal(console: Console, request: Request) -> Principal | None:
@@ -49,7 +49,8 @@ async def _principal(request: Request) -> Principal:
     if request.method not in SAFE_METHODS and principal.kind == "user":
         await check_origin(request, principal.csrf)
     if principal.kind == "user" and "X-Live" not in request.headers:
-        await asyncio.to_thread(console.people.touch, principal.session)
+        with contextlib.suppress(ConsoleStoreError):  # a full disk keeps nobody from looking
+            await asyncio.to_thread(console.people.touch, principal.session)
     request.state.principal = principal
     return principal
 

@@ -8,6 +8,10 @@ from openmse.console.store.schema import audit, fitting
 from openmse.console.store.store import Store, now
 
 
+ID_MAX = 2**63 - 1
+"""The greatest that a database counts to."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
     """One line of it."""
@@ -55,7 +59,7 @@ class Audit:
         if wanted.action:
             query = query.where(audit.c.action == wanted.action)
         if wanted.before:
-            query = query.where(audit.c.id < wanted.before)
+            query = query.where(audit.c.id < min(wanted.before, ID_MAX))
         if wanted.text:
             part = f"%{wanted.text}%"
             query = query.where(

@@ -193,6 +193,11 @@ class Past:
             if not changed.rowcount:
                 c.execute(insert(actions).values(**row))
 
+    def forget_action(self, action_id: str) -> None:
+        """Remove an action that was refused before it began."""
+        with self._store.write() as c:
+            c.execute(delete(actions).where(actions.c.id == action_id))
+
     def action(self, action_id: str) -> Action:
         """One action; raises NotFound."""
         with self._store.read() as c:
