@@ -1,6 +1,7 @@
 """Serves the console over HTTPS, on its own port or on a socket that was opened for it."""
 
 import asyncio
+import contextlib
 import signal
 import socket
 import ssl
@@ -17,7 +18,7 @@ from openmse.console.errors import ConsoleConfigError
 from openmse.console.people.login import new_setup_link
 from openmse.console.settings import ConsoleSettings
 from openmse.console.store.store import open_store
-from openmse.errors import NetworkError
+from openmse.errors import MseError, NetworkError
 from openmse.sockets import bind, family_of
 
 GRACE_S = 2
@@ -90,7 +91,7 @@ class _Server(uvicorn.Server):
 def serve(settings: ConsoleSettings, descriptor: int = -1) -> None:
     """Serve until SIGTERM or SIGINT; raises MseError where that cannot begin."""
     sock = listening_socket(settings, descriptor)
-    with not_running(settings):
+    with contextlib.closing(sock), not_running(settings):
         _serve(settings, sock)
 
 
@@ -98,7 +99,11 @@ def _serve(settings: ConsoleSettings, sock: socket.socket) -> None:
     store = open_store(settings)
     cert, key = certificate.files(settings)
     console = make_console(settings, store)
-    console.engines.all()  # another program's database is told before anything is served
+    try:
+        console.engines.all()  # another program's database is told before anything is served
+    except MseError:
+        store.close()
+        raise
     link = new_setup_link(console) if console.people.count() == 0 else ""
     config = uvicorn.Config(
         make_app(console),

@@ -163,6 +163,29 @@ def test_tokens_reach_no_further_than_their_role(console: ConsoleProcess) -> Non
             assert program.get("/api/v1/engines").status_code == HTTPStatus.UNAUTHORIZED
 
 
+def test_a_program_changes_people_as_the_page_does(console: ConsoleProcess) -> None:
+    """Role, password, shut out and let in again; what is wrong or nothing changes nothing."""
+    _user(console, "changed", "viewer")
+    path, other = "/api/v1/users/changed", "another quiet evening"
+    with console.logged_in() as client:
+        for body, status in (
+            ({}, 422),
+            ({"role": "king"}, 422),
+            ({"password": "short"}, 422),
+            ({"is_disabled": True}, 204),
+            ({"is_disabled": False, "role": "operator", "password": other}, 204),
+        ):
+            assert client.patch(path, json=body).status_code == status, body
+        users = client.get("/api/v1/users").json()["users"]
+        (found,) = [user for user in users if user["name"] == "changed"]
+        assert (found["role"], found["is_disabled"]) == ("operator", False)
+        assert client.patch("/api/v1/users/nobody", json={"role": "viewer"}).status_code == 404
+        lowered = client.patch(f"/api/v1/users/{ADMIN}", json={"role": "viewer"})
+        assert lowered.status_code == HTTPStatus.CONFLICT
+    with console.logged_in("changed", other) as client:
+        assert client.get("/api/v1/users").status_code == HTTPStatus.FORBIDDEN
+
+
 def test_the_last_administrator_stays(console: ConsoleProcess) -> None:
     """Neither removed, nor lowered, nor shut out."""
     with console.logged_in() as client:

@@ -189,6 +189,14 @@ class UserIn(Strict):
     role: str
 
 
+class UserChange(Strict):
+    """What is to be another; what is left out stays."""
+
+    role: str | None = None
+    password: str | None = None
+    is_disabled: bool | None = None
+
+
 class UserOut(BaseModel):
     """A user; no hash ever leaves the store."""
 

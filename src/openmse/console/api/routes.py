@@ -14,7 +14,7 @@ from openmse.console.live.pairing import Pairing, PairOrder
 from openmse.console.live.pairs import pair_view, pairs_of
 from openmse.console.live.views import SORT_KEYS, ListQuery, engine_view, find
 from openmse.console.nodes.tls import certificate_of, fingerprint
-from openmse.console.pages import moves, stop, witness
+from openmse.console.pages import engines, moves, people, stop, witness
 from openmse.console.pages.add_engine import Wanted, claim_engine
 from openmse.console.pages.pairing import require_pair_of
 from openmse.console.pages.pairs import asked_engine, require_pair
@@ -118,6 +118,13 @@ async def synchronizations(request: Request, _principal: Viewer, engine_id: int)
         {"at": e.at, "what": e.what, "outcome": e.outcome, "sentence": e.sentence} for e in found
     ]
     return {"synchronizations": rows}
+
+
+@router.post("/engines/{engine_id}/synchronize")
+async def synchronize(request: Request, principal: Administrator, engine_id: int) -> dict[str, Any]:
+    """Read again who the engine is; what came of it is the newest of the history."""
+    await engines.synchronize_engine(request, principal, engine_id)
+    return await synchronizations(request, principal, engine_id)
 
 
 @router.get("/pairs")
@@ -283,6 +290,20 @@ async def add_user(
     await asyncio.to_thread(console.people.add, body.name, hashed, role)
     await _note(request, principal, "add user", body.name, detail=role.value)
     return {"name": body.name, "role": role.value}
+
+
+@router.patch("/users/{name}", status_code=204)
+async def change_user(
+    request: Request, principal: Administrator, name: str, body: models.UserChange
+) -> Response:
+    """Another role, another password, or shut out (and let in again)."""
+    form = {"role": body.role or "", "password": body.password or ""}
+    if body.is_disabled is not None:
+        form["disable"] = "yes" if body.is_disabled else "no"
+    if not any(form.values()):
+        raise FormError({}, "Nothing was given that could be changed.")
+    await people.change_user(request, principal, name, form)
+    return Response(status_code=204)
 
 
 @router.delete("/users/{name}", status_code=204)

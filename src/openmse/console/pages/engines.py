@@ -118,6 +118,12 @@ async def engine_page(request: Request, principal: Viewer, engine_id: int) -> Re
 @router.post("/engines/{engine_id:int}/synchronize")
 async def synchronize(request: Request, principal: Administrator, engine_id: int) -> Response:
     """Read again who the engine is; what comes of it is in the history."""
+    await synchronize_engine(request, principal, engine_id)
+    return go(request, f"/engines/{engine_id}")
+
+
+async def synchronize_engine(request: Request, principal: Principal, engine_id: int) -> None:
+    """The same for the API. Raises NotFound."""
     console = console_of(request)
     try:
         await console.fleet.feed(engine_id).refresh_info()
@@ -129,7 +135,6 @@ async def synchronize(request: Request, principal: Administrator, engine_id: int
         sentence = "Version, role, addresses and services were read."
         await asyncio.to_thread(console.engines.note_sync, engine_id, "facts", "done", sentence)
     await asyncio.to_thread(_note, console, request, principal, "synchronize", engine_id)
-    return go(request, f"/engines/{engine_id}")
 
 
 @router.get("/engines/{engine_id:int}/edit")

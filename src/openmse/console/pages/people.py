@@ -46,8 +46,15 @@ async def add(request: Request, principal: Administrator) -> Response:
 @router.post("/people/{name}")
 async def change(request: Request, principal: Administrator, name: str) -> Response:
     """Role, password, or whether the user may log in."""
+    await change_user(request, principal, name, await form_of(request))
+    return go(request, "/people")
+
+
+async def change_user(
+    request: Request, principal: Principal, name: str, form: dict[str, str]
+) -> None:
+    """Do what the form asks for, and note it; raises MseError, and then nothing has changed."""
     console = console_of(request)
-    form = await form_of(request)
     values: dict[str, Any] = {}
     if form.get("role"):
         values["role"] = role_of(form).value
@@ -69,7 +76,6 @@ async def change(request: Request, principal: Administrator, name: str) -> Respo
     await asyncio.to_thread(
         lambda: console.note(request, principal, what, target=name, detail=detail)
     )
-    return go(request, "/people")
 
 
 @router.get("/people/{name}/dialog")

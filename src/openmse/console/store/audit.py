@@ -7,7 +7,6 @@ from sqlalchemy import insert, or_, select
 from openmse.console.store.schema import audit, fitting
 from openmse.console.store.store import Store, now
 
-
 ID_MAX = 2**63 - 1
 """The greatest that a database counts to."""
 
