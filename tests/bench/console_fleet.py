@@ -226,7 +226,7 @@ def _look_at_list(page: Any, console: ConsoleProcess, number: int, found: Paints
     page.add_init_script(_WHEN_ROWS)
     found.first.append(_first_paint(page, f"{console.url}/engines?sort=name&page={number}"))
     page.wait_for_function("window.rowsAt > 0")
-    found.rows.append(float(page.evaluate("window.rowsAt")))
+    found.rows.append(max(found.first[-1], float(page.evaluate("window.rowsAt"))))
     assert page.locator("tbody tr").first.is_visible()
     found.elements = page.locator("*").count()
 

@@ -125,8 +125,9 @@ async def synchronize(request: Request, principal: Administrator, engine_id: int
 async def synchronize_engine(request: Request, principal: Principal, engine_id: int) -> None:
     """The same for the API. Raises NotFound."""
     console = console_of(request)
+    feed = console.fleet.feed(engine_id)
     try:
-        await console.fleet.feed(engine_id).refresh_info()
+        await feed.refresh_info()
     except MseError as error:
         await asyncio.to_thread(
             console.engines.note_sync, engine_id, "facts", "failed", error.sentence
