@@ -30,6 +30,7 @@ hostname = "mse1"
 role = "primary"
 virtual_ip = "10.10.10.10"
 virtual_netmask = "255.255.255.0"
+direct_connect_interface = "eth1"
 failover_wait_s = 2
 [witness]
 kind = "console"
@@ -41,6 +42,7 @@ SECONDARY = f"""\
 hostname = "mse2"
 [ha]
 role = "secondary"
+direct_connect_interface = "eth1"
 [pairing]
 password_file = "{SECRET}"
 """
@@ -49,6 +51,12 @@ RECOVERY = """\
 role = "primary"
 recovery = true
 """
+CABLE = """\
+[interface.eth1]
+address = "192.168.77.11"
+netmask = "255.255.255.0"
+"""
+DIRECT = 'direct_interface = "eth1"\ndirect_address = "192.168.77.11/24"'
 
 
 def write(site: Site, machine: str, path: str, text: str) -> None:
@@ -72,6 +80,16 @@ def pair(site: Site, primary: str, peer: str) -> None:
     site.until_sync(60)
 
 
+def until_direct(site: Site) -> None:
+    """Until both nodes use the cable between them."""
+
+    def used() -> list[list[str]]:
+        told = (site.told(name).get("paths", ()) for name in ("mse1", "mse2"))
+        return [[path["name"] for path in paths if path["is_used"]] for paths in told]
+
+    site.until(lambda: used() == [["direct"], ["direct"]], "the direct connection is used", 30)
+
+
 @pytest.fixture
 def site() -> Iterator[Site]:
     """Machines with the product's programs and no configuration; mse1 and mse2 are set up."""
@@ -81,7 +99,9 @@ def site() -> Iterator[Site]:
         pytest.skip(str(error))
     places = Places.of(f"ts{secrets.token_hex(4)}")
     try:
-        laboratory = Laboratory._build(places, Wanted(failover_wait_s=2.0), lambda text: None)
+        laboratory = Laboratory._build(
+            places, Wanted(failover_wait_s=2.0, is_direct=True), lambda text: None
+        )
         site = Site(laboratory)
         for machine in laboratory.machines:
             site.run(machine, "rm", "-f", CONFIG_PATH)
@@ -112,6 +132,7 @@ def set_up_and_pair(site: Site) -> None:
     for machine in site.lab.machines:
         site.run(machine, "touch", ENABLED)
     pair(site, "mse1", "mse2")
+    until_direct(site)
     password = site.run("mse1", "cat", "/var/lib/openmse/postgres/client_password").stdout
     authority = site.run("mse1", "cat", "/var/lib/openmse/pki/ca.crt").stdout
     client.write_files(site.lab.places, password.strip(), authority)
@@ -138,8 +159,10 @@ def recover(site: Site) -> None:
     config = site.run("mse1", "cat", CONFIG_PATH).stdout
     assert 'virtual_ips = ["10.10.10.10/24"]' in config
     assert 'address = "10.10.10.13"' in config, "the witness too is known from the facts"
+    assert DIRECT in config, "and the end of the cable, whose interface has the address"
     site.start("mse1")
     site.until_sync(60)
+    until_direct(site)
     assert site.owner() == "mse2", "it came back as the old owner that rejoins"
     site.ok("mse2", "ha", "failback")
     site.until_owner("mse1")
@@ -153,7 +176,8 @@ def replace_the_lost_primary(site: Site) -> None:
     assert (refused.returncode, "mse1 owns, and only the owner" in refused.stderr) == (3, True)
     refused = site.mse("mse1", "ha", "readmit", "--yes", "--password-file", SECRET)
     assert (refused.returncode, "mse2 is heard, so it is not lost" in refused.stderr) == (3, True)
-    site.run("mse1", "rm", "-f", ENABLED)  # it has power again below, and runs nothing
+    # It has power again below, and runs nothing: a power cut takes back what is not synced.
+    site.run("mse1", "sh", "-c", f"rm -f {ENABLED}; sync $(dirname {ENABLED})")
     site.lab.power_off("mse1")
     site.until_owner("mse2")
     site.sql("insert into kept values (3)")
@@ -168,14 +192,23 @@ def replace_the_lost_primary(site: Site) -> None:
     wrong = site.mse("mse1", *recover_from, "--pairing-password-file", f"{SECRET}.wrong")
     assert (wrong.returncode, "MSE-PAIR-004" in wrong.stderr) == (1, True), wrong
     assert site.run("mse1", "ls", STATE).returncode != 0, "nothing is made for a wrong password"
+    site.run("mse1", "ip", "address", "del", "192.168.77.11/24", "dev", "eth1")
+    asked = site.mse("mse1", *recover_from, "--pairing-password-file", SECRET)
+    assert "This machine is mse1-2 from now on, in the group of mse2." in asked.stdout
+    assert (asked.returncode, "192.168.77.11" in asked.stderr) == (2, True), asked
+    named = RECOVERY + 'direct_connect_interface = "eth1"\n'
+    write(site, "mse1", ANSWERS, named + NETWORK.format(address="10.10.10.11") + CABLE)
     said = site.ok("mse1", *recover_from, "--pairing-password-file", SECRET)
     assert "This machine is mse1-2 from now on, in the group of mse2." in said
     assert "Success" in said
+    assert DIRECT in site.run("mse1", "cat", CONFIG_PATH).stdout
+    site.run("mse1", "ip", "address", "add", "192.168.77.11/24", "dev", "eth1")  # its next boot
     again = site.mse("mse1", *recover_from, "--pairing-password-file", SECRET)
     assert (again.returncode, CONFIG_PATH in again.stderr) == (3, True)
     site.run("mse1", "touch", ENABLED)
     site.start("mse1")
     site.until_sync(60)
+    until_direct(site)
     register = site.register()
     assert (register["owner"], register["primary"]) == ("mse2", "mse1-2")
     assert set(register["voters"]) == {"mse1-2", "mse2", "witness"}

@@ -59,7 +59,8 @@ class Found(Struct, frozen=True, kw_only=True):
     has_watchdog: bool = False
     watchdog: str = "off"
     """[watchdog] mode of the configuration file."""
-    has_chrony: bool = True
+    clock_keeper: str = "chrony.service"
+    """The unit that keeps the clock by NTP; '' where none is installed."""
 
 
 def is_red(checks: tuple[Check, ...]) -> bool:
@@ -181,9 +182,9 @@ def _clocks(view: View, found: Found) -> Iterator[Check]:
     if view.get("ntp.enable") == "yes":
         yield _check(
             "NTP",
-            found.has_chrony,
-            "chrony is installed.",
-            "chrony is not installed, so nothing would keep the clock.",
+            bool(found.clock_keeper),
+            f"{found.clock_keeper.removesuffix('.service')} is installed.",
+            "Neither chrony nor systemd-timesyncd is installed, so nothing would keep the clock.",
             "'apt-get install chrony', then run setup again.",
         )
     if not found.peer:

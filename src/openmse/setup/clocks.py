@@ -1,11 +1,19 @@
-"""Time zone and NTP: the files of the tz database's choice and of chrony. Pure."""
+"""Time zone and NTP: the files of the tz database's choice, of chrony and of timesyncd. Pure."""
+
+from collections.abc import Iterator
+from enum import StrEnum
 
 from openmse.setup.values import Zone
 from openmse.setup.world import (
     CHRONY,
     CHRONY_SOURCES,
+    CHRONYD,
     COUNTRY_TAB,
     LOCALTIME,
+    TIMESYNCD,
+    TIMESYNCD_DIR,
+    TIMESYNCD_OWN,
+    TIMESYNCD_PROGRAM,
     TIMEZONE,
     ZONE_TAB,
     ZONEINFO,
@@ -19,7 +27,34 @@ _UTC_FILE = "Etc/UTC"
 SOURCE_DIR = "sourcedir /etc/chrony/sources.d"
 REPLACED = "# replaced by mse setup: "
 CHRONY_UNIT_LINK = "/etc/systemd/system/multi-user.target.wants/chrony.service"
+TIMESYNCD_UNIT_LINK = "/etc/systemd/system/sysinit.target.wants/systemd-timesyncd.service"
 _SOURCES = ("pool", "server", "peer")
+
+
+class Keeper(StrEnum):
+    """The program that keeps the clock, by the unit that runs it."""
+
+    CHRONY = "chrony.service"
+    TIMESYNCD = "systemd-timesyncd.service"
+
+
+READ_BY = {
+    Keeper.CHRONY: (CHRONY, CHRONY_SOURCES),
+    Keeper.TIMESYNCD: (TIMESYNCD_OWN,),
+}
+"""The files that each has to read anew."""
+
+
+def keeper_of(world: World) -> Keeper:
+    """Chrony, which the product prefers; timesyncd where that is there and chrony is not."""
+    has_timesyncd_only = TIMESYNCD_PROGRAM in world.marks and CHRONYD not in world.marks
+    return Keeper.TIMESYNCD if has_timesyncd_only else Keeper.CHRONY
+
+
+def keeper_there(world: World) -> str:
+    """Which of them is installed; '' if neither."""
+    found = keeper_of(world)
+    return found if found is Keeper.TIMESYNCD or CHRONYD in world.marks else ""
 
 
 def zone_of(world: World) -> str:
@@ -56,7 +91,11 @@ def zones_in(world: World) -> tuple[Zone, ...]:
 
 
 def ntp_in(world: World) -> tuple[bool, tuple[str, ...]]:
-    """Whether chrony keeps the clock now, and from which servers."""
+    """Whether the clock is kept by NTP now, and from which servers."""
+    if keeper_of(world) is Keeper.TIMESYNCD:
+        servers = _timesyncd_servers(world)
+        is_kept = bool(servers) and TIMESYNCD_UNIT_LINK in world.marks
+        return is_kept, servers if is_kept else ()
     own = _servers(world.text(CHRONY_SOURCES) or "")
     others = _servers(world.text(CHRONY) or "")
     is_enabled = bool(own) or (bool(others) and CHRONY_UNIT_LINK in world.marks)
@@ -64,10 +103,12 @@ def ntp_in(world: World) -> tuple[bool, tuple[str, ...]]:
 
 
 def ntp_files(world: World, servers: tuple[str, ...]) -> dict[str, Entry | None]:
-    """chrony's files with these servers only; without any, ours is removed.
+    """The keeper's files with these servers only; without any, ours is removed.
 
     Both nodes must agree on the time, so that the distribution's pool does not stay beside them.
     """
+    if keeper_of(world) is Keeper.TIMESYNCD:
+        return {TIMESYNCD_OWN: _timesyncd_text(servers) if servers else None}
     if not servers:
         return {CHRONY_SOURCES: None}
     lines = ["# Written by 'mse setup'."]
@@ -77,6 +118,33 @@ def ntp_files(world: World, servers: tuple[str, ...]) -> dict[str, Entry | None]
     if text is not None:
         files[CHRONY] = _without_sources(text)
     return files
+
+
+def _timesyncd_text(servers: tuple[str, ...]) -> str:
+    """An empty NTP= first: it takes away what other files have named."""
+    return f"# Written by 'mse setup'.\n[Time]\nNTP=\nNTP={' '.join(servers)}\nFallbackNTP=\n"
+
+
+def _timesyncd_servers(world: World) -> tuple[str, ...]:
+    """As timesyncd.conf(5) has it: lists add up, an empty one begins anew, then the fallback.
+
+    What Debian was built with stands in its file as a comment.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    built_in: tuple[str, ...] = ()
+    for line in _timesyncd_lines(world):
+        key, _, value = line.partition("=")
+        if key == "#FallbackNTP":
+            built_in = tuple(value.split())
+        elif key in ("NTP", "FallbackNTP"):
+            found[key] = (*found.get(key, ()), *value.split()) if value.split() else ()
+    return found.get("NTP") or found.get("FallbackNTP", built_in)
+
+
+def _timesyncd_lines(world: World) -> Iterator[str]:
+    drop_ins = sorted(path for path in world.files if path.startswith(f"{TIMESYNCD_DIR}/"))
+    for path in (TIMESYNCD, *drop_ins):
+        yield from (line.strip() for line in (world.text(path) or "").splitlines())
 
 
 def _word(server: str) -> str:

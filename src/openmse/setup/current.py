@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from openmse.node.group import GroupInfo
-from openmse.setup import clocks, hosts, ifupdown, networkd, recovery, resolver
+from openmse.setup import clocks, direct, hosts, ifupdown, networkd, recovery, resolver
 from openmse.setup.networks import Form, form_of, ifupdown_files, networkd_files
 from openmse.setup.values import INTERFACES_MAX, NONE, PRIMARY, Interface, Machine
 from openmse.setup.world import HOSTNAME, HOSTS, World
@@ -33,6 +33,8 @@ def machine_of(
     is_configured = world.text(config) is not None
     name = str(product.get("node", {}).get("name", ""))
     own = recovery.own_name(group, (name, register_name, hostname))
+    founded = {} if is_configured else recovery.facts(group, own)
+    cable = str(product.get("node", {}).get("direct_interface", "")) or NONE
     return Machine(
         hostname=hostname,
         domain=hosts.domain_of(world.text(HOSTS) or "", hostname) or search,
@@ -44,12 +46,14 @@ def machine_of(
         zones=clocks.zones_in(world),
         is_ntp_enabled=is_ntp_enabled,
         ntp_servers=ntp_servers,
-        direct_interface=str(product.get("node", {}).get("direct_interface", "")) or NONE,
+        direct_interface=(
+            direct.holder(interfaces, founded.get("direct_address", "")) if founded else cable
+        ),
         is_configured=is_configured,
         group_node=own,
         peers=recovery.peers(group, own),
         has_pairing_password=has_pairing_password,
-        founded={} if is_configured else recovery.facts(group, own),
+        founded=founded,
         **(_settings(product) if is_configured else recovery.settings(group, own)),
     )
 

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from openmse.node.config import NodeConfig
-from openmse.setup import probes
+from openmse.setup import clocks, probes
 from openmse.setup.checks import Claim, Found, addresses_to_probe
 from openmse.setup.values import NONE, View
 from openmse.setup.world import World
@@ -41,7 +41,7 @@ def inspect(view: View, world: World, config: NodeConfig | None, *, is_running: 
         nftables_fault=probes.nftables_fault(),
         has_watchdog=os.path.exists(device),
         watchdog=config.watchdog.mode.value if config is not None else "off",
-        has_chrony="/usr/sbin/chronyd" in world.marks,
+        clock_keeper=clocks.keeper_there(world),
     )
 
 

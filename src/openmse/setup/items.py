@@ -1,6 +1,6 @@
 """The guide's items, in its order and words. Pure data."""
 
-from openmse.setup import rules, texts
+from openmse.setup import direct, rules, texts
 from openmse.setup.menus import (
     continents,
     countries,
@@ -113,10 +113,12 @@ def _high_availability(names: list[str]) -> Item:
         Question(
             id="ha.direct_interface",
             key="ha.direct_connect_interface",
-            intro=says(texts.DIRECT_INTERFACE),
+            intro=lambda view: "\n\n".join(
+                filter(None, (texts.DIRECT_INTERFACE, direct.told(view)))
+            ),
             prompt=says(f"Select direct connect interface [{listed}/none]"),
-            suggested=lambda view: view.machine.direct_interface,
-            fallback=says(NONE),
+            suggested=direct.suggested,
+            fallback=lambda view: direct.suggested(view) if direct.told(view) else NONE,
             rule=rules.direct_interface(names),
         ),
         *_virtual_ip(),
@@ -186,7 +188,7 @@ def _ethernet(name: str, number: int) -> Item:
             key=f"interface.{name}.address",
             intro=says(f"Enter an IP address for {ordinal} ethernet interface of this machine."),
             prompt=says(f"Enter {name} IP address"),
-            suggested=lambda view: view.address(name)[0],
+            suggested=lambda view: view.address(name)[0] or direct.suggested_address(view, name),
             rule=rules.own_address,
             when=lambda view: not _is_switched_off(view, name, number),
         ),
@@ -197,7 +199,7 @@ def _ethernet(name: str, number: int) -> Item:
                 f"Enter the network mask for IP address {view.get(f'{name}.address')}."
             ),
             prompt=says("Enter network mask"),
-            suggested=lambda view: view.address(name)[1],
+            suggested=lambda view: view.address(name)[1] or direct.suggested_netmask(view, name),
             rule=rules.own_netmask(name),
             when=lambda view: not _is_switched_off(view, name, number),
         ),

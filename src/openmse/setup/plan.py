@@ -11,12 +11,11 @@ from msgspec.structs import replace
 
 from openmse.node.config_load import parse
 from openmse.node.group import GroupInfo
-from openmse.setup import clocks, hosts, product, recovery, resolver
+from openmse.setup import clocks, direct, hosts, product, recovery, resolver
+from openmse.setup.clocks import Keeper
 from openmse.setup.networks import NETWORKD_UNIT, Form, form_of, network_files, wanted_interfaces
 from openmse.setup.values import NO, NONE, PRIMARY, SECONDARY, YES, View, chosen_zone
 from openmse.setup.world import (
-    CHRONY,
-    CHRONY_SOURCES,
     HOSTNAME,
     HOSTS,
     RESOLVED,
@@ -26,7 +25,6 @@ from openmse.setup.world import (
 )
 
 SERVICE_UNITS = ("openmse.service", "openmse-admin.service")
-CHRONY_UNIT = "chrony.service"
 
 
 class Change(Struct, frozen=True, kw_only=True):
@@ -146,7 +144,7 @@ def plan_of(source: Source) -> Plan:
 
 
 _READERS = {
-    CHRONY_UNIT: (CHRONY, CHRONY_SOURCES),
+    **clocks.READ_BY,
     "systemd-resolved.service": (RESOLVED,),
 }
 
@@ -164,20 +162,14 @@ def review(source: Source) -> list[str]:
             "The addresses of this machine are set by NetworkManager, whose files setup does not "
             "write. Skip the interfaces and set them with nmcli, or change to systemd-networkd."
         )
-    faults += [*_twice(view), *recovery.faults(view)]
-    direct = view.get("ha.direct_interface")
+    faults += [*_twice(view), *recovery.faults(view), *direct.faults(view)]
     if product.is_wanted(view):
         if not view.address(view.health_interface)[0]:
             faults.append(
                 f"The health monitor interface {view.health_interface} has no IP address. "
                 "Configure its interface parameters."
             )
-        elif direct not in ("", NONE) and not view.address(direct)[0]:
-            faults.append(
-                f"The direct connect interface {direct} has no IP address. "
-                "Configure its interface parameters."
-            )
-        else:
+        elif not any(direct.faults(view)):
             text = product.product_text(view, source.world.text(source.config))
             faults += product.faults_in(text, Path(source.config))
     return list(dict.fromkeys(faults))
@@ -299,7 +291,8 @@ def _ntp(source: Source) -> Step:
     if not enable:
         return Step("NTP")
     servers = tuple(view.get("ntp.servers").split()) if enable == YES else ()
-    act = Enable(CHRONY_UNIT) if servers else Disable(CHRONY_UNIT)
+    unit = clocks.keeper_of(source.world).value
+    act = Enable(unit) if servers else Disable(unit)
     return Step("NTP", _changes(source.world, clocks.ntp_files(source.world, servers)), (act,))
 
 
@@ -328,6 +321,8 @@ def _notes(source: Source) -> Iterator[str]:
             f"The direct connection on {view.get('ha.direct_interface')} is used once the other "
             "server has its end set too, with another address of the same network."
         )
+    if direct.note(view):
+        yield direct.note(view)
     if view.machine.group_node and view.get("wait.seconds"):
         yield (
             "This primary has founded its group already: the failover wait in force is changed "
@@ -349,6 +344,12 @@ def _notes(source: Source) -> Iterator[str]:
     if view.get("ha.role") == SECONDARY and not view.get("pairing.password"):
         if not view.machine.has_pairing_password:
             yield "Before it can be paired this secondary needs a pairing password."
+    if view.get("ntp.enable") == YES and clocks.keeper_of(source.world) is Keeper.TIMESYNCD:
+        yield (
+            "systemd-timesyncd keeps the clock: it follows one server at a time and compares it "
+            "with no other. For clocks that agree better 'apt-get install chrony', which takes its "
+            "place, on both servers, and run setup again."
+        )
     if view.get("ntp.enable") == NO:
         yield "Without NTP the clocks of the two servers drift apart; compare them now and then."
 

@@ -19,6 +19,7 @@ from openmse.node import group as group_file
 from openmse.node.config import NodeConfig, Places, Role
 from openmse.node.config_load import parse
 from openmse.node.control.client import ControlClient
+from openmse.node.direct import with_direct
 from openmse.node.drivers.store import open_voter
 from openmse.node.group import GroupInfo, NodeInfo
 from openmse.node.identity import node_info, own_addresses
@@ -129,6 +130,9 @@ class Newcomer:
     async def commit(self, paired: Paired) -> None:
         """Store keys and certificates, and the group's facts last. Raises StateError."""
         info, self._left = keep_identity(self._required, paired, self._incarnation)
+        lost = facts_in(paired.offer).node(self._required.node.name)
+        if lost is not None:  # the cable that the lost one had: setup asks for this end of it
+            info = with_direct(info, lost.name, lost.direct)
         group_file.save(self._places.group, info)
         self._found = info
 

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from openmse import ports
 from openmse.node.group import GroupInfo, NodeInfo
+from openmse.setup import direct
 from openmse.setup.values import NO, PRIMARY, SECONDARY, YES, View
 
 NO_FACTS = (
@@ -84,6 +85,7 @@ def facts(group: GroupInfo | None, own: str) -> dict[str, str]:
         "virtual_ip": virtual,
         "virtual_netmask": netmask,
         "virtual_ips6": " ".join(text for text in group.virtual_ips if ":" in text),
+        **direct.facts(group, node),
         **{key: str(value) for key, value in _ports(node).items()},
     }
 

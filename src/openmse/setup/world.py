@@ -21,6 +21,11 @@ RESOLVED = "/etc/systemd/resolved.conf.d/50-openmse.conf"
 RESOLVCONF_HEAD = "/etc/resolvconf/resolv.conf.d/head"
 INTERFACES = "/etc/network/interfaces"
 CHRONY, CHRONY_SOURCES = "/etc/chrony/chrony.conf", "/etc/chrony/sources.d/openmse.sources"
+TIMESYNCD = "/etc/systemd/timesyncd.conf"
+TIMESYNCD_DIR = "/etc/systemd/timesyncd.conf.d"
+TIMESYNCD_OWN = f"{TIMESYNCD_DIR}/50-openmse.conf"
+CHRONYD = "/usr/sbin/chronyd"
+TIMESYNCD_PROGRAM = "/usr/lib/systemd/systemd-timesyncd"
 ZONEINFO = "/usr/share/zoneinfo"
 ZONE_TAB, COUNTRY_TAB = f"{ZONEINFO}/zone.tab", f"{ZONEINFO}/iso3166.tab"
 NETWORK_DIRS = ("/etc/systemd/network", "/run/systemd/network", "/usr/lib/systemd/network")
@@ -35,10 +40,17 @@ FIXED = (
     INTERFACES,
     CHRONY,
     CHRONY_SOURCES,
+    TIMESYNCD,
     ZONE_TAB,
     COUNTRY_TAB,
 )
-MARKS = ("/usr/sbin/ifup", "/sbin/ifup", "/usr/sbin/chronyd", "/usr/sbin/NetworkManager")
+MARKS = (
+    "/usr/sbin/ifup",
+    "/sbin/ifup",
+    CHRONYD,
+    TIMESYNCD_PROGRAM,
+    "/usr/sbin/NetworkManager",
+)
 """Programs whose presence says which kind of machine this is; never read."""
 ENABLED = (
     "/etc/systemd/system/multi-user.target.wants/systemd-networkd.service",
@@ -46,6 +58,7 @@ ENABLED = (
     "/etc/systemd/system/multi-user.target.wants/networking.service",
     "/etc/systemd/system/network-online.target.wants/networking.service",
     "/etc/systemd/system/multi-user.target.wants/chrony.service",
+    "/etc/systemd/system/sysinit.target.wants/systemd-timesyncd.service",
 )
 
 
@@ -127,6 +140,8 @@ def _listed(root: Path) -> Iterator[str]:
     for directory in NETWORK_DIRS:
         for place in sorted(rooted(root, directory).glob("*.network")):
             yield f"{directory}/{place.name}"
+    for place in sorted(rooted(root, TIMESYNCD_DIR).glob("*.conf")):
+        yield f"{TIMESYNCD_DIR}/{place.name}"
     for place in sorted(rooted(root, f"{INTERFACES}.d").glob("*")):
         if place.is_file():
             yield f"{INTERFACES}.d/{place.name}"

@@ -40,7 +40,7 @@ RED = [
     ("Interface", {"interfaces": ("ens18",)}, "ens18"),
     ("Gateway", {"gateway": Claim()}, "10.10.10.1"),
     ("Address", {"claims": {"10.10.10.11": Claim("52:54:00:00:00:02")}}, "52:54:00:00:00:02"),
-    ("NTP", {"has_chrony": False}, "chrony"),
+    ("NTP", {"clock_keeper": ""}, "Neither chrony"),
     ("Time", {"skew_ms": 2_500.0}, "2.500 s ahead"),
     ("Time", {"skew_ms": -2_500.0}, "2.500 s behind"),
     ("Memory", {"memory_bytes": 500_000_000}, "0.5 GB"),

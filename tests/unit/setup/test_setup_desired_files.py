@@ -1,5 +1,7 @@
 """The wanted text of each file: only what was asked changes, and twice is the same as once."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,19 @@ from openmse.setup.networkd import Wanted
 from openmse.setup.plan import Source, review
 from openmse.setup.values import Interface, Machine, View
 from openmse.setup.world import CHRONY as CHRONY_PATH
-from openmse.setup.world import LOCALTIME, RESOLV, RESOLVCONF_HEAD, RESOLVED, Link, World
+from openmse.setup.world import (
+    CHRONYD,
+    LOCALTIME,
+    RESOLV,
+    RESOLVCONF_HEAD,
+    RESOLVED,
+    TIMESYNCD,
+    TIMESYNCD_DIR,
+    TIMESYNCD_OWN,
+    TIMESYNCD_PROGRAM,
+    Link,
+    World,
+)
 
 ETH0 = Wanted(name="eth0", address="10.10.10.12", netmask="255.255.255.0", gateway="10.10.10.1")
 ETH1 = Wanted(name="eth1", address="1.1.1.1", netmask="255.0.0.0")
@@ -244,6 +258,53 @@ def test_chrony_does_not_follow_what_dhcp_names_either() -> None:
     text = "sourcedir /run/chrony-dhcp\nsourcedir /etc/chrony/sources.d\nrtcsync\n"
     files = clocks.ntp_files(World(files={CHRONY_PATH: text}), ("10.10.10.2",))
     assert files[CHRONY_PATH] == f"# replaced by mse setup: {text}"
+
+
+DEBIANS = (
+    "# Entries in this file show the compile time defaults.\n[Time]\n#NTP=\n"
+    "#FallbackNTP=0.debian.pool.ntp.org 1.debian.pool.ntp.org\n"
+)
+TIMESYNCD_MARKS = frozenset((TIMESYNCD_PROGRAM, clocks.TIMESYNCD_UNIT_LINK))
+
+
+def test_timesyncd_is_used_where_it_is_what_the_machine_has() -> None:
+    world = World(files={TIMESYNCD: DEBIANS}, marks=TIMESYNCD_MARKS)
+    debians = ("0.debian.pool.ntp.org", "1.debian.pool.ntp.org")
+    assert clocks.ntp_in(world) == (True, debians)
+    files = clocks.ntp_files(world, ("10.10.10.2", "ntp.network.local"))
+    assert files == {
+        TIMESYNCD_OWN: "# Written by 'mse setup'.\n[Time]\nNTP=\n"
+        "NTP=10.10.10.2 ntp.network.local\nFallbackNTP=\n"
+    }
+    others = {f"{TIMESYNCD_DIR}/10-others.conf": "[Time]\nNTP=10.9.9.9\n"}
+    again = World(files={TIMESYNCD: DEBIANS, **others, **files}, marks=TIMESYNCD_MARKS)
+    assert clocks.ntp_in(again) == (True, ("10.10.10.2", "ntp.network.local"))
+    assert clocks.ntp_files(again, ("10.10.10.2", "ntp.network.local")) == files
+    assert clocks.ntp_files(again, ()) == {TIMESYNCD_OWN: None}
+    off = World(files=again.files, marks=frozenset((TIMESYNCD_PROGRAM,)))
+    assert clocks.ntp_in(off) == (False, ())
+
+
+def test_chrony_is_preferred_where_both_are_there() -> None:
+    both = World(files={CHRONY_PATH: CHRONY}, marks=frozenset((*TIMESYNCD_MARKS, CHRONYD)))
+    assert clocks.keeper_of(both) is clocks.Keeper.CHRONY
+    assert CHRONY_PATH in clocks.ntp_files(both, ("10.10.10.2",))
+    neither = World(files={})
+    assert clocks.keeper_there(neither) == ""
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_systemd_reads_the_drop_in_of_timesyncd_as_meant(tmp_path: Path) -> None:
+    world = World(files={}, marks=TIMESYNCD_MARKS)
+    own = clocks.ntp_files(world, ("10.10.10.2",))[TIMESYNCD_OWN]
+    for path, text in ((TIMESYNCD, "[Time]\nNTP=10.9.9.9\n"), (TIMESYNCD_OWN, str(own))):
+        place = tmp_path / path.lstrip("/")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text)
+    command = ["systemd-analyze", "cat-config", f"--root={tmp_path}", "systemd/timesyncd.conf"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    lines = [line for line in shown.splitlines() if line.startswith(("NTP=", "Fallback"))]
+    assert lines == ["NTP=10.9.9.9", "NTP=", "NTP=10.10.10.2", "FallbackNTP="]
 
 
 # -- the product's file -----------------------------------------------------------------------

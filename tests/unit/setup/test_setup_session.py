@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from setup_command import CONFIG, Setup
 from setup_root import bare, debian, picture, write
 
@@ -265,6 +266,69 @@ def test_recovery_contradicting_the_facts_is_refused(
     ran = machine.answers(text)
     assert ran.code == 2
     assert words in ran.err
+
+
+CABLE = """\
+[interface.eth1]
+address = "192.168.77.11"
+netmask = "255.255.255.0"
+"""
+DIRECT_OWN = replace(OWN, direct_address="192.168.77.11")
+DIRECT_PEER = replace(PEER, direct_address="192.168.77.12")
+
+
+def test_a_recovered_primary_has_its_direct_connection_again(machine: Setup) -> None:
+    founded(machine, DIRECT_OWN, DIRECT_PEER)
+    before = picture(machine.root)
+    ran = machine.answers(RECOVERED)
+    assert ran.code == 2, "nobody guesses which interface holds the cable"
+    assert "this server's end was 192.168.77.11" in ran.err.replace("\n", " ")
+    assert picture(machine.root) == before
+    ends = 'direct_interface = "eth1"\ndirect_address = "192.168.77.11/24"'
+    stanza = "auto eth1\niface eth1 inet static\n    address 192.168.77.11/24\n"
+    write(machine.root, "etc/network/interfaces.d/eth1", stanza)
+    ran = machine.answers(RECOVERED)
+    assert ran.code == 0, "an interface that has the address is the one"
+    assert ends in (machine.root / "etc/openmse/openmse.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "address", "words"),
+    [
+        ("eth1", "192.168.77.11", ""),
+        ("eth1", "192.168.77.21", ""),
+        ("none", "192.168.77.11", ""),
+        ("eth1", "192.168.77.12", "must be another address of the same network"),
+        ("eth1", "192.168.78.11", "must be another address of the same network"),
+    ],
+)
+def test_the_end_of_the_cable_may_be_told_but_must_fit(
+    machine: Setup, chosen: str, address: str, words: str
+) -> None:
+    founded(machine, DIRECT_OWN, DIRECT_PEER)
+    recovery = f'recovery = true\ndirect_connect_interface = "{chosen}"'
+    text = RECOVERED.replace("recovery = true", recovery)
+    ran = machine.answers(text + CABLE.replace("192.168.77.11", address))
+    assert words in ran.err.replace("\n", " ")
+    assert ran.code == (2 if words else 0), ran.err
+    toml = machine.root / "etc/openmse/openmse.toml"
+    assert toml.exists() is not bool(words)
+    if not words:
+        assert (f'direct_address = "{address}/24"' in toml.read_text()) is (chosen == "eth1")
+        assert ("is not used until" in ran.out.replace("\n", " ")) is (chosen == "none")
+
+
+def test_the_wizard_asks_for_the_cable_with_what_the_facts_know(machine: Setup) -> None:
+    founded(machine, DIRECT_OWN, DIRECT_PEER)
+    typed = ["", "s", "s", "", "1", "", "", "", "", "yes"]
+    typed += ["", "10.10.10.12", "24", "none", "", "", "", *["s"] * 7, "yes"]
+    ran = machine.run(typed=lines(*typed))
+    assert "this server's end was 192.168.77.11, the other server's is 192.168.77.12" in ran.out
+    assert "Select direct connect interface [eth0/eth1/none] [eth1]:" in ran.out
+    assert "Enter eth1 IP address [192.168.77.11]:" in ran.out
+    assert ran.code == 0, (ran.out, ran.err)
+    toml = (machine.root / "etc/openmse/openmse.toml").read_text()
+    assert 'direct_interface = "eth1"\ndirect_address = "192.168.77.11/24"' in toml
 
 
 def test_recovery_with_nothing_left_says_what_to_do(machine: Setup) -> None:
