@@ -3,8 +3,6 @@
 Exit 0 while the health monitor runs; 4, as everywhere, while it does not.
 """
 
-import sys
-
 import click
 
 from openmse.cli.machine import (
@@ -79,21 +77,16 @@ def _show(
 
 def main_getserverinfo() -> None:
     """The console script ``getserverinfo``."""
-    _main("server-info")
+    _main(getserverinfo, "getserverinfo")
 
 
 def main_gethainfo() -> None:
     """The console script ``gethainfo``."""
-    _main("ha-info")
+    _main(gethainfo, "gethainfo")
 
 
-def _main(command: str) -> None:
-    from openmse.cli.main import main
+def _main(command: click.Command, name: str) -> None:
+    from openmse.cli.alias import by_its_own_name
+    from openmse.cli.main import run_command
 
-    arguments = sys.argv[1:]
-    before: list[str] = []
-    if arguments[:1] == ["--config"]:
-        before, arguments = arguments[:2], arguments[2:]
-    elif arguments and arguments[0].startswith("--config="):
-        before, arguments = arguments[:1], arguments[1:]
-    main([*before, command, *arguments])
+    run_command(by_its_own_name(command, name), name)

@@ -106,6 +106,7 @@ def _take_place(path: Path, options: dict[str, Any], root: Path) -> None:
 
 def main() -> None:
     """``mse-setup``: the same command by its own name."""
-    from openmse.cli.main import main as mse
+    from openmse.cli.alias import by_its_own_name
+    from openmse.cli.main import run_command
 
-    mse(["setup", *sys.argv[1:]])
+    run_command(by_its_own_name(setup, "mse-setup"), "mse-setup")

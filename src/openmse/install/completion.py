@@ -17,22 +17,36 @@ FILES: Mapping[str, str] = {
 """Where each shell looks, below ``share``."""
 
 
-def commands() -> Mapping[str, click.Command]:
-    """The programs that people type, and their trees."""
+def commands() -> dict[str, click.Command]:
+    """The programs that have commands, and their trees."""
     from openmse.cli.main import root
     from openmse.cli.msed import msed
 
     return {"mse": root, "msed": msed}
 
 
+def programs() -> Mapping[str, click.Command]:
+    """The programs that people type.
+
+    Not ``setup.sh``: shells complete by the last part of a path, and the scripts call what was
+    typed, so that a TAB after the setup.sh of somebody else would run it.
+    """
+    from openmse.cli.alias import by_its_own_name
+    from openmse.cli.info import gethainfo, getserverinfo
+    from openmse.cli.setup import setup
+
+    others = {"mse-setup": setup, "getserverinfo": getserverinfo, "gethainfo": gethainfo}
+    return commands() | {name: by_its_own_name(each, name) for name, each in others.items()}
+
+
 def files() -> dict[str, str]:
     """Path below ``share`` -> text of the completion file."""
     found = {}
-    for name, command in commands().items():
+    for name, command in programs().items():
         for shell, path in FILES.items():
             made_by = get_completion_class(shell)
             assert made_by is not None
-            completer = made_by(command, {}, name, f"_{name.upper()}_COMPLETE")
+            completer = made_by(command, {}, name, f"_{name.replace('-', '_').upper()}_COMPLETE")
             text = completer.source_template % completer.source_vars()
             found[path.format(name=name)] = _MENDS[shell](text)
     return found

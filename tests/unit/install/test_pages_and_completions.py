@@ -92,6 +92,31 @@ def test_bash_completes_a_command() -> None:
     assert done.stdout.split() == ["switchover"], done
 
 
+@pytest.mark.parametrize(
+    ("program", "typed", "offered"),
+    [
+        ("mse-setup", "--recov", ["--recover-from"]),
+        ("getserverinfo", "--js", ["--json"]),
+        ("gethainfo", "--conf", ["--config"]),
+        ("msed", "rest", ["restart"]),
+    ],
+)
+def test_bash_completes_the_other_programs(program: str, typed: str, offered: list[str]) -> None:
+    script = completion.files()[f"bash-completion/completions/{program}"]
+    function = f"_{program.replace('-', '_')}_completion"
+    line = f"COMP_WORDS=({program} {typed}); COMP_CWORD=1; {function} {program}; "
+    done = subprocess.run(
+        ["/bin/bash", "-c", f'{script}\n{line} echo "${{COMPREPLY[@]}}"'],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env={"PATH": f"{HERE}:/usr/bin:/bin"},
+        check=False,
+    )
+    assert done.stdout.split() == offered, done
+    assert "setup.sh" not in " ".join(completion.files()), "a TAB must not run a stranger's script"
+
+
 def installed(tmp_path: Path) -> Path:
     """The completion files, as an installation has them below ``share``."""
     for name, text in completion.files().items():
