@@ -198,9 +198,8 @@ def replace_the_lost_primary(site: Site) -> None:
     assert (asked.returncode, "192.168.77.11" in asked.stderr) == (2, True), asked
     named = RECOVERY + 'direct_connect_interface = "eth1"\n'
     write(site, "mse1", ANSWERS, named + NETWORK.format(address="10.10.10.11") + CABLE)
-    said = site.ok("mse1", *recover_from, "--pairing-password-file", SECRET)
-    assert "This machine is mse1-2 from now on, in the group of mse2." in said
-    assert "Success" in said
+    assert "'mse setup' is enough, without --recover-from" in " ".join(asked.stdout.split())
+    assert "Success" in site.ok("mse1", "setup", "--answers", ANSWERS)
     assert DIRECT in site.run("mse1", "cat", CONFIG_PATH).stdout
     site.run("mse1", "ip", "address", "add", "192.168.77.11/24", "dev", "eth1")  # its next boot
     again = site.mse("mse1", *recover_from, "--pairing-password-file", SECRET)

@@ -16,7 +16,16 @@ from openmse.errors import MseError
 from openmse.install import apply, plan, running
 from openmse.install.engine.launcher import SYSTEMD_MARK
 from openmse.install.errors import InstallFailed, InstallRefused
-from openmse.install.layout import DATA, Destination, File, Layout, layout, paths_drop_in
+from openmse.install.layout import (
+    CONSOLE_SCRIPT,
+    DATA,
+    INIT_SCRIPTS,
+    Destination,
+    File,
+    Layout,
+    layout,
+    paths_drop_in,
+)
 from openmse.install.plan import Change
 from openmse.node.config import DEFAULT_PATH, NodeConfig
 
@@ -163,7 +172,7 @@ def _show(changes: Sequence[Change]) -> None:
 
 
 def _reload(root: Path) -> None:
-    """Have systemd read the units, where it runs; else have /etc/init.d/msed run at boot."""
+    """Have systemd read the units, where it runs; else have the init scripts run at boot."""
     if root != Path("/"):
         return
     if not SYSTEMD_MARK.is_dir():
@@ -182,8 +191,12 @@ def _register_init_script() -> None:
     """As sysvinit wants it: present or not, the links follow."""
     program = shutil.which("update-rc.d")
     if program is not None:
-        verb = "defaults" if os.path.exists("/etc/init.d/msed") else "remove"
-        subprocess.run([program, "msed", verb], capture_output=True, check=False, timeout=60)
+        for name in INIT_SCRIPTS:
+            is_there = os.path.exists(f"/etc/init.d/{name}")
+            if is_there and name == CONSOLE_SCRIPT:
+                continue  # at boot only where a person says so, as with systemd
+            verb = "defaults" if is_there else "remove"
+            subprocess.run([program, name, verb], capture_output=True, check=False, timeout=60)
 
 
 def _tell_data(root: Path) -> None:

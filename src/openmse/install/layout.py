@@ -19,6 +19,10 @@ ENABLED_UNITS = ("openmse.service", "openmse-admin.service", "openmse-witness.se
 UNITS = (*ENABLED_UNITS, "openmse-console.service")
 SETUP_SCRIPT = PurePosixPath("/opt/mse/setup/setup.sh")
 """Where the guide has the wizard."""
+INIT_SCRIPTS = ("msed", "openmse-witness", "openmse-console")
+"""In /etc/init.d, for machines without systemd."""
+CONSOLE_SCRIPT = "openmse-console"
+"""Run at boot only where a person says so."""
 EXAMPLE = PurePosixPath("/etc/openmse/openmse.toml.example")
 
 
@@ -124,6 +128,28 @@ def filled(text: str, to: Destination) -> bytes:
     return text.replace("@PYTHON@", to.python).replace("@BIN@", to.bin_dir).encode()
 
 
+def init_script(name: str, to: Destination) -> bytes:
+    """One of INIT_SCRIPTS. The witness is started only where it has been given a memory."""
+    if name == "msed":
+        return filled(packaged("msed.init"), to)
+    part = name.removeprefix("openmse-")
+    config = f"/etc/openmse/{part}.toml"
+    places = {
+        "@NAME@": name,
+        "@TITLE@": {"witness": "the third vote of OpenMSE", "console": "the console of OpenMSE"}[
+            part
+        ],
+        "@CONFIG@": config,
+        "@NEEDED@": config if part == "witness" else "",
+        "@LOG@": f"{part}.log",
+        "@MODULE@": f"openmse.{part}",
+    }
+    text = packaged("third-machine.init")
+    for place, value in places.items():
+        text = text.replace(place, value)
+    return filled(text, to)
+
+
 def paths_drop_in(writable: Iterable[str]) -> bytes:
     """What lets the node's unit write to directories that the configuration puts elsewhere."""
     lines = "".join(f"ReadWritePaths=-{path}\n" for path in writable)
@@ -149,7 +175,8 @@ def _completions(to: Destination) -> Iterable[File]:
 def _others(to: Destination) -> Iterable[File]:
     yield File(EXAMPLE, packaged("openmse.toml.example").encode())
     yield File(PurePosixPath("/etc/logrotate.d/openmse"), filled(packaged("openmse.logrotate"), to))
-    yield File(PurePosixPath("/etc/init.d/msed"), filled(packaged("msed.init"), to), 0o755)
+    for name in INIT_SCRIPTS:
+        yield File(PurePosixPath("/etc/init.d", name), init_script(name, to), 0o755)
     yield File(SETUP_SCRIPT, filled(packaged("setup.sh"), to), 0o755)
 
 

@@ -146,6 +146,8 @@ class Newcomer:
             f"This machine is {config.node.name} from now on, in the group of {peer.name}.",
             "Recovery mode sets it up by the facts of that group; once it is started it copies "
             f"the database of {peer.name}.",
+            "If setup stops before its end from here on, 'mse setup' is enough, without "
+            "--recover-from.",
         ]
         if self._left is not None:
             lines.append(f"The database of another group is kept aside in {self._left}.")

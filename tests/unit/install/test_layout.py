@@ -42,6 +42,8 @@ def test_the_package_leaves_enabling_to_its_scripts_and_local_files_to_the_machi
     assert "/usr/bin/msed" in names
     assert package.conffiles(wanted).split() == [
         "/etc/init.d/msed",
+        "/etc/init.d/openmse-console",
+        "/etc/init.d/openmse-witness",
         "/etc/logrotate.d/openmse",
         "/etc/openmse/openmse.toml.example",
     ]

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from openmse.install.layout import UNITS, Destination, filled, packaged
+from openmse.install.layout import (
+    INIT_SCRIPTS,
+    UNITS,
+    Destination,
+    filled,
+    init_script,
+    packaged,
+)
 
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "install.md"
 ANALYZE = shutil.which("systemd-analyze")
@@ -87,5 +94,18 @@ def test_what_serves_outlives_a_guard_that_died() -> None:
 
 def test_every_place_in_a_template_is_filled() -> None:
     to = Destination(python="/opt/x/bin/python3", bin_dir="/opt/x/bin", commands=())
-    for name in (*UNITS, "msed.init", "setup.sh"):
-        assert not re.search(rb"@[A-Z]+@", filled(packaged(name), to)), name
+    texts = {name: filled(packaged(name), to) for name in (*UNITS, "setup.sh")}
+    texts |= {name: init_script(name, to) for name in INIT_SCRIPTS}
+    assert [name for name, text in texts.items() if re.search(rb"@[A-Z]+@", text)] == []
+
+
+@pytest.mark.parametrize("name", INIT_SCRIPTS)
+def test_the_shell_takes_the_init_scripts(tmp_path: Path, name: str) -> None:
+    script = tmp_path / name
+    script.write_bytes(
+        init_script(
+            name, Destination(python="/opt/x/bin/python3", bin_dir="/opt/x/bin", commands=())
+        )
+    )
+    done = subprocess.run(["/bin/sh", "-n", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
