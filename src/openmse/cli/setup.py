@@ -73,7 +73,7 @@ def setup(ctx: click.Context, /, **options: Any) -> None:
             unpairs=bool(options["unpair"]),
         ),
         Terminal(),
-        lambda file: password(file, f"Password in {file}"),
+        lambda file: password(file, "Password"),
     )
     if options["print_answers"]:
         session.print_answers()

@@ -220,7 +220,7 @@ def own_netmask(interface: str) -> Rule:
             if ipaddress.IPv4Address(virtual) not in network:
                 raise BadAnswer(
                     f"The health monitor IP address and the virtual IP address must be in the same "
-                    f"subnet, but {virtual} lies outside {network}; ^ goes back."
+                    f"subnet, but {virtual} lies outside {network}."
                 )
         return mask
 

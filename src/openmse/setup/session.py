@@ -347,5 +347,6 @@ def _read(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
         raise BadAnswers(
-            f"The answers file {path} cannot be read: {reason}.", "Nothing was changed."
+            f"The answers file {path} cannot be read: {reason}.",
+            "Name a file as 'mse setup --print-answers' writes it; nothing was changed.",
         ) from error
