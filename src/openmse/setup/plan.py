@@ -143,8 +143,8 @@ def plan_of(source: Source) -> Plan:
     )
 
 
-_READERS = {
-    **clocks.READ_BY,
+_READERS: dict[str, tuple[str, ...]] = {
+    **{unit.value: paths for unit, paths in clocks.READ_BY.items()},
     "systemd-resolved.service": (RESOLVED,),
 }
 
