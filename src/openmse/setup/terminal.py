@@ -1,11 +1,27 @@
 """The terminal, or a pipe: plain lines in, plain text out; passwords without echo. No decisions."""
 
 import io
+import os
 import sys
 import termios
+import textwrap
 from typing import TextIO
 
 from openmse.setup.wizard import LINE_MAX, Turn
+
+
+def fitted(text: str, columns: int) -> str:
+    """Text for a narrow terminal: longer lines are broken between words. Pure.
+
+    The last line is a prompt, behind which somebody types, and stays as it is.
+    """
+    *lines, prompt = text.split("\n")
+    shown = []
+    for line in lines:
+        indent = line[: len(line) - len(line.lstrip())]
+        is_long = len(line) > columns > len(indent)
+        shown += textwrap.wrap(line, columns, subsequent_indent=indent) if is_long else [line]
+    return "\n".join((*shown, prompt))
 
 
 class Ended(Exception):
@@ -29,7 +45,7 @@ class Terminal:
 
     def ask(self, turn: Turn) -> str:
         """Show a turn and take the line; raises Ended at the end of the input."""
-        self._target.write(turn.screen)
+        self._target.write(fitted(turn.screen, self._columns))
         self._target.flush()
         line = self._hidden() if turn.is_secret else self._line()
         if not line:
@@ -40,6 +56,14 @@ class Terminal:
         elif not self._source.isatty():
             self._target.write(line if line.endswith("\n") else f"{line}\n")  # as if typed
         return line
+
+    @property
+    def _columns(self) -> int:
+        """The terminal's width at the moment; without one, so wide that nothing is broken."""
+        try:
+            return os.get_terminal_size(self._target.fileno()).columns or sys.maxsize
+        except (OSError, ValueError):
+            return sys.maxsize
 
     def _line(self) -> str:
         """One line; of a longer one than any answer the rest is thrown away."""

@@ -5,6 +5,7 @@ from msgspec.structs import replace
 
 from openmse.setup.checks import Check, Colour
 from openmse.setup.screens import GUIDE_MACHINE, PRIMARY, SECONDARY, Player, played
+from openmse.setup.terminal import fitted
 from openmse.setup.values import Interface, Machine, View, Zone, chosen_zone
 from openmse.setup.wizard import (
     LINE_MAX,
@@ -226,6 +227,14 @@ def test_the_menus_entry_to_return_is_a_step_back() -> None:
 def test_the_full_name_of_a_zone_may_be_typed() -> None:
     player = played([*TO_TIME_ZONE, "Asia/Tokyo"], machine(zones=ZONES))
     assert chosen_zone(player.script.view(player.state)) == "Asia/Tokyo"
+
+
+def test_a_narrow_terminal_breaks_lines_between_words() -> None:
+    text = "  a line that is longer than it may be\nshort\n\nEnter a host name of this [mse]: "
+    assert fitted(text, 20) == (
+        "  a line that is\n  longer than it may\n  be\nshort\n\nEnter a host name of this [mse]: "
+    )
+    assert fitted(text, 80) == text
 
 
 def test_without_ntp_the_date_and_time_are_asked_for() -> None:
