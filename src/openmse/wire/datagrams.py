@@ -35,6 +35,7 @@ HELLO_INTERVAL_NS = 20_000_000
 """Between two hellos to the same party, after a burst."""
 
 _HEADER = Format(">2sBB8s8sQHBB")
+_LABEL = b"openmse datagram"
 _MAGIC = b"OM"
 _DATA = 1
 _HELLO = 2
@@ -106,6 +107,12 @@ def _derive(key: bytes, label: bytes, *names: str) -> bytes:
     return hmac.digest(extracted, info + b"\x01", "sha256")
 
 
+def _tag(keyed: hmac.HMAC, body: bytes) -> bytes:
+    mac = keyed.copy()
+    mac.update(body)
+    return mac.digest()[:TAG_BYTES]
+
+
 class Channel:
     """Both directions between ``me`` and ``peer`` in one group.
 
@@ -123,8 +130,9 @@ class Channel:
         assert len(root) == KEY_BYTES
         self.peer = peer
         self.group = group
-        self._send_key = _derive(root, b"openmse datagram", group, me, peer)
-        self._open_key = _derive(root, b"openmse datagram", group, peer, me)
+        # Keyed once and copied for each datagram: setting a key up costs more than the digest.
+        self._send_mac = hmac.new(_derive(root, _LABEL, group, me, peer), digestmod="sha256")
+        self._open_mac = hmac.new(_derive(root, _LABEL, group, peer, me), digestmod="sha256")
         self._names = group.encode() + me.encode()
         self._lengths = (len(group), len(me))
         self._body_at = _HEADER.size + len(group) + len(peer)
@@ -158,7 +166,7 @@ class Channel:
         tagged_at = len(data) - TAG_BYTES
         if tagged_at < self._body_at:
             return Outcome(Kind.REJECTED, reason=Reason.MALFORMED)
-        tag = hmac.digest(self._open_key, data[:tagged_at], "sha256")[:TAG_BYTES]
+        tag = _tag(self._open_mac, data[:tagged_at])
         if not hmac.compare_digest(tag, data[tagged_at:]):
             return Outcome(Kind.REJECTED, reason=Reason.FORGED)
         _, _, kind, session, token, counter, length, _, _ = _HEADER.unpack_from(data)
@@ -218,4 +226,4 @@ class Channel:
         body = header + self._names + payload
         if padding > 0:
             body += bytes(padding)
-        return body + hmac.digest(self._send_key, body, "sha256")[:TAG_BYTES]
+        return body + _tag(self._send_mac, body)

@@ -149,6 +149,7 @@ class CoreRunner:
         self._inbox: deque[Event] = deque()
         self._is_running = False
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_for = Instant(0)
         self._waiting: dict[str, asyncio.Future[Answer]] = {}
         self._changed = asyncio.Event()
         self._next_command = 1
@@ -300,10 +301,13 @@ class CoreRunner:
 
     def _set_timer(self) -> None:
         if self._timer is not None:
+            if self._timer_for == self.node.wake_at and self._actions is not None:
+                return  # it rings then, or before
             self._timer.cancel()
             self._timer = None
         if self._actions is None:
             return
+        self._timer_for = self.node.wake_at
         delay_s = max(0.0, (self.node.wake_at - now()) / 1e9)
         delay_s = min(delay_s, 1.0)
         self._due = Instant(now() + int(delay_s * 1e9))

@@ -44,6 +44,9 @@ class Elements:
     def __init__(self, table: str) -> None:
         self._table = netlink.attribute(_LIST_TABLE, table.encode() + b"\0")
         self._socket = netlink.NetlinkSocket(_NETLINK_NETFILTER)
+        self._removal = [
+            (_NEW_ELEMENT, family, self._list("lease", keys, 1000)) for family, keys in _LEASE_SETS
+        ] + [(_DEL_ELEMENT, family, self._list("lease", keys)) for family, keys in _LEASE_SETS]
 
     def close(self) -> None:
         """Close the netlink socket."""
@@ -58,11 +61,7 @@ class Elements:
         Raises: netlink.NetlinkError; ENOENT where the tables are gone.
         """
         self._transact(
-            [
-                (_NEW_ELEMENT, family, self._list("lease", keys, 1000))
-                for family, keys in _LEASE_SETS
-            ]
-            + [(_DEL_ELEMENT, family, self._list("lease", keys)) for family, keys in _LEASE_SETS]
+            self._removal
             + [
                 (_NEW_ELEMENT, family, self._list("lease", keys, timeout_ms))
                 for family, keys in _LEASE_SETS
@@ -71,13 +70,7 @@ class Elements:
 
     def remove_lease(self) -> None:
         """Let nothing pass from now on. Raises: netlink.NetlinkError."""
-        self._transact(
-            [
-                (_NEW_ELEMENT, family, self._list("lease", keys, 1000))
-                for family, keys in _LEASE_SETS
-            ]
-            + [(_DEL_ELEMENT, family, self._list("lease", keys)) for family, keys in _LEASE_SETS]
-        )
+        self._transact(self._removal)
 
     def set_admit(self, is_admitting: bool) -> None:
         """Let clients reach the service ports, or have them reset. Raises: NetlinkError."""
