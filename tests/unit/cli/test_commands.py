@@ -109,7 +109,7 @@ def test_a_takeover_shows_the_loss_and_takes_the_name(
     assert "everything that it has acknowledged alone since then is lost" in ran.err
     assert "power it off" in ran.err
     assert core.node.record.known is not None
-    assert (core.node.record.known.owner, core.node.record.known.term) == ("mse2", 3)
+    assert (core.node.record.known.owner, core.node.record.known.term) == ("mse2", 5)
 
 
 def test_a_takeover_for_scripts(machine: CliMachine) -> None:
