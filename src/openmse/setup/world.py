@@ -25,6 +25,7 @@ TIMESYNCD = "/etc/systemd/timesyncd.conf"
 TIMESYNCD_DIR = "/etc/systemd/timesyncd.conf.d"
 TIMESYNCD_OWN = f"{TIMESYNCD_DIR}/50-openmse.conf"
 CHRONYD = "/usr/sbin/chronyd"
+TIMESYNCD_UNIT = "/etc/systemd/system/systemd-timesyncd.service"
 TIMESYNCD_PROGRAM = "/usr/lib/systemd/systemd-timesyncd"
 ZONEINFO = "/usr/share/zoneinfo"
 ZONE_TAB, COUNTRY_TAB = f"{ZONEINFO}/zone.tab", f"{ZONEINFO}/iso3166.tab"
@@ -115,6 +116,12 @@ def read_entry(root: Path, path: str) -> Entry | None:
     return text
 
 
+def _is_masked(root: Path, unit: str) -> bool:
+    """Whether a unit's file is a link to nowhere, as ``systemctl mask`` makes it."""
+    entry = read_entry(root, unit)
+    return isinstance(entry, Link) and entry.target == "/dev/null"
+
+
 def read_world(root: Path, config: str) -> World:
     """Everything that setup may look at; ``config`` is the product's own file."""
     files: dict[str, Entry] = {}
@@ -123,6 +130,8 @@ def read_world(root: Path, config: str) -> World:
         if entry is not None:
             files[path] = entry
     marks = {path for path in (*MARKS, *ENABLED) if os.path.lexists(rooted(root, path))}
+    if _is_masked(root, TIMESYNCD_UNIT):
+        marks.discard(TIMESYNCD_PROGRAM)  # there, and forbidden: systemctl would refuse it
     ethernet = _ethernet(root)
     interfaces = _real(root, ethernet)
     is_live = root == Path("/")

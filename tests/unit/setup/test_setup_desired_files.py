@@ -24,8 +24,11 @@ from openmse.setup.world import (
     TIMESYNCD_DIR,
     TIMESYNCD_OWN,
     TIMESYNCD_PROGRAM,
+    TIMESYNCD_UNIT,
     Link,
     World,
+    read_world,
+    rooted,
 )
 
 ETH0 = Wanted(name="eth0", address="10.10.10.12", netmask="255.255.255.0", gateway="10.10.10.1")
@@ -294,6 +297,16 @@ def test_chrony_is_preferred_where_both_are_there() -> None:
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_a_masked_timesyncd_is_not_what_the_machine_has(tmp_path: Path) -> None:
+    program, unit = (rooted(tmp_path, path) for path in (TIMESYNCD_PROGRAM, TIMESYNCD_UNIT))
+    for path in (program, unit):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    program.touch()
+    assert TIMESYNCD_PROGRAM in read_world(tmp_path, "/etc/openmse/openmse.toml").marks
+    unit.symlink_to("/dev/null")
+    assert TIMESYNCD_PROGRAM not in read_world(tmp_path, "/etc/openmse/openmse.toml").marks
+
+
 def test_systemd_reads_the_drop_in_of_timesyncd_as_meant(tmp_path: Path) -> None:
     world = World(files={}, marks=TIMESYNCD_MARKS)
     own = clocks.ntp_files(world, ("10.10.10.2",))[TIMESYNCD_OWN]
