@@ -17,6 +17,14 @@ from pathlib import Path
 from openmse.lab import linux
 
 OPENMSE_UID = 990
+COMMANDS = {
+    "mse": "openmse.cli.main:main",
+    "getserverinfo": "openmse.cli.info:main_getserverinfo",
+    "gethainfo": "openmse.cli.info:main_gethainfo",
+    "mse-setup": "openmse.cli.setup:main",
+    "msed": "openmse.cli.msed:main",
+}
+"""The product's commands on a machine's PATH: those that an installation has."""
 _SYSTEM_DIRECTORIES = ("bin", "sbin", "lib", "lib32", "lib64", "libx32", "usr", "nix", "gnu")
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "net/tun")
 _ETC_FROM_HOST = (
@@ -129,16 +137,19 @@ def _bind_software(root: Path, spec: RootSpec) -> None:
         _bind(source, root / target.lstrip("/"), is_read_only=True)
     if spec.database:
         (root / "opt/openmse/database").symlink_to(spec.database)
-    mse = root / "opt/openmse/bin/mse"
-    mse.parent.mkdir()
-    mse.write_text(
-        "#!/opt/openmse/venv/bin/python3\n"
-        "import sys\n"
-        'sys.path.insert(0, "/opt/openmse/src")\n'
-        "from openmse.cli.main import main\n"
-        "sys.exit(main())\n"
-    )
-    mse.chmod(0o755)
+    bin_dir = root / "opt/openmse/bin"
+    bin_dir.mkdir()
+    for name, entry in COMMANDS.items():
+        module, _, function = entry.partition(":")
+        command = bin_dir / name
+        command.write_text(
+            "#!/opt/openmse/venv/bin/python3\n"
+            "import sys\n"
+            'sys.path.insert(0, "/opt/openmse/src")\n'
+            f"from {module} import {function}\n"
+            f"sys.exit({function}())\n"
+        )
+        command.chmod(0o755)
 
 
 def _mount_disk(root: Path, spec: RootSpec) -> None:
