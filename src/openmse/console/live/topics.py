@@ -109,7 +109,8 @@ class Topics:
     def engine(self, engine_id: str, language: str) -> Mapping[str, str]:
         """Cells of an engine's own page."""
         live = self._fleet.get(int(engine_id))
-        values = {"v": engine_view(live, time.monotonic()), "live": live}
+        pair = pair_of(self._fleet.all(), int(engine_id))
+        values = {"v": engine_view(live, time.monotonic()), "live": live, "pair": pair}
         return self._prefixed("engine", "cells/engine.html", language, values)
 
     def pair(self, engine_id: str, language: str) -> Mapping[str, str]:
