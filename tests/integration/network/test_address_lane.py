@@ -189,6 +189,23 @@ async def test_without_a_lease_nothing_is_said_against_a_rival(lan: Lan) -> None
     ear.close()
 
 
+async def test_it_is_given_up_where_no_thread_can_be_started(
+    lan: Lan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(lan, addresses=(VIP4,)) as node:
+        node.lease.arm_forever()
+        node.want(address=True)
+        await node.wait_address(Address.HELD)
+
+        def refuse(_: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        node.want(address=False)
+        await node.wait_address(Address.ABSENT, 1)
+    assert not has_address(lan, "a", VIP4)
+
+
 async def test_a_probe_made_before_counts(lan: Lan) -> None:
     ear = Ear(lan)
     async with running(lan, addresses=(VIP4,)) as node:

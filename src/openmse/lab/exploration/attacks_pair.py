@@ -29,15 +29,20 @@ def write_without_agent(world: Steps) -> None:
     write_at_a(world)
 
 
-def fenced_owner() -> Steps:
-    """b had a switched off and owns; a boots, cut off (§8)."""
+def _taken_over_by_fencing() -> Steps:
+    """Cut apart, a's health monitor frozen: b had a switched off and owns."""
     world = at.pair_fencing()
     a, b = world.nodes()
     world.freeze_monitor(a)
     world.disconnect(b)
     cut(world, "a>b", "b>a")
-    at.run(world, lambda w: w.is_serving(b))
-    world.power_on(a)
+    return at.run(world, lambda w: w.is_serving(b))
+
+
+def fenced_owner() -> Steps:
+    """b had a switched off and owns; a boots, cut off (§8)."""
+    world = _taken_over_by_fencing()
+    world.power_on(world.machines["a"])
     world.settle()
     return world
 
@@ -148,12 +153,8 @@ def answered_by_a_new_owner() -> Steps:
 
 def answered_by_a_new_peer() -> Steps:
     """b had a switched off, owned and lost its disk: does its new memory let a serve? (§8)."""
-    world = at.pair_fencing()
+    world = _taken_over_by_fencing()
     a, b = world.nodes()
-    world.freeze_monitor(a)
-    world.disconnect(b)
-    cut(world, "a>b", "b>a")
-    at.run(world, lambda w: w.is_serving(b))
     world.write(b)
     world.settle()
     world.power_off(b)

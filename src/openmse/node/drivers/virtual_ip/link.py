@@ -154,7 +154,10 @@ def _close_aside(sock: socket.socket) -> None:
     The kernel waits for a grace period in that call (10 to 16 ms here, two sockets one after the
     other), and the caller is the loop that moves the address; nothing depends on its end.
     """
-    threading.Thread(target=sock.close, name="packet-socket-close", daemon=True).start()
+    try:
+        threading.Thread(target=sock.close, name="packet-socket-close", daemon=True).start()
+    except RuntimeError:
+        sock.close()  # no thread to be had: late, but the address must still be given up
 
 
 def _mac(sock: socket.socket) -> bytes:
