@@ -59,9 +59,10 @@ def is_member(record: Record) -> bool:
     out of the group, does not vote, own or propose until a config change names it (⚠ §2.6)."""
     if record.known is None:
         return True
-    return any(
-        (v.id, v.incarnation) == (record.me, record.incarnation) for v in record.known.voters
-    )
+    for voter in record.known.voters:  # a loop: asked some twenty times in each step
+        if voter.id == record.me and voter.incarnation == record.incarnation:
+            return True
+    return False
 
 
 def holds_release(record: Record, bond: Bond) -> bool:

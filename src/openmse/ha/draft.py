@@ -86,7 +86,7 @@ class Draft:
         before, n = self.before, self.n
         lower, raised = self._levels()
         persist: list[Effect] = []
-        if durable(n.record) != durable(before.record):
+        if n.record is not before.record and durable(n.record) != durable(before.record):
             persist.append(Persist(n.record))
         return (*lower, *persist, *self.sends, *raised, *self.notes, *self.extra)
 

@@ -348,11 +348,19 @@ def why_not_own(n: Node, base: Config | None) -> str:
     return "Its database belongs to another history."
 
 
+_NO_TAKEOVER_FROM = {
+    Post.UNPAIRED: "No config known here counts on this node.",
+    Post.PEER_ALONE: "The owner serves alone, so this node lacks writes that it has acknowledged.",
+    Post.PEER_PINNED: "Without a witness this node takes over only once the owner is fenced, or "
+    "when an operator says so.",
+}
+
+
 def why_no_takeover(n: Node) -> str:
     """Why this node does not try to take over now; '' if it should."""
-    known = n.record.known
-    if post_of(n) is not Post.PEER_SYNC or known is None:
-        return "This node may not take over from here."
+    known, post = n.record.known, post_of(n)
+    if post is not Post.PEER_SYNC or known is None:
+        return _NO_TAKEOVER_FROM.get(post, "This node owns already.")
     is_asked = n.asked_version == known.version
     if known.settings.failover_type is FailoverType.MANUAL and not is_asked:
         return "The failover type is manual, and nobody has asked for a takeover."

@@ -60,7 +60,9 @@ def test_killed_meanwhile_it_tells_after_its_restart_what_came_of_it(
 ) -> None:
     """The engine goes on; the same link shows its steps and its end, and the audit has it."""
     with console.logged_in() as client:
-        until(lambda: client.get("/api/v1/pairs/1").json().get("why_not_switchover") == "", "it may")
+        until(
+            lambda: client.get("/api/v1/pairs/1").json().get("why_not_switchover") == "", "it may"
+        )
         owner = client.get("/api/v1/pairs/1").json()["owner"]
         begun = client.post("/api/v1/pairs/1/do/switchover", json={})
         assert begun.status_code == 202, begun.text

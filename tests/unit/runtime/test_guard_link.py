@@ -14,14 +14,39 @@ from openmse.node.config import NodeConfig, NodeSection, PathsSection, Role
 from openmse.node.runtime.guard_link import GuardLink
 
 
-def test_a_sync_in_flight_has_a_deadline_already(tmp_path: Path) -> None:
-    """The others may have chosen it: a health monitor that freezes now must be outlived by nothing.
-    The deadline was told, but with mode ALONE, in which the guard leaves PostgreSQL alone."""
+def _link(tmp_path: Path) -> tuple[GuardLink, list[dict[str, Any]]]:
     paths = PathsSection(state_dir=str(tmp_path), run_dir=str(tmp_path))
     node = NodeSection(name="mse1", role=Role.PRIMARY, address="10.0.0.1/24")
     link = GuardLink(NodeConfig(node=node, paths=paths))
     told: list[dict[str, Any]] = []
     link._feed.send = lambda **fields: bool(told.append(fields))  # type: ignore[method-assign]
+    return link, told
+
+
+def test_an_earlier_end_is_told_at_once_and_a_later_one_in_its_turn(tmp_path: Path) -> None:
+    """What the guard believes is never later than the truth."""
+    link, told = _link(tmp_path)
+    n = serving(known=config(Mode.SYNC))
+    ends = (
+        (0, 1000, True),
+        (100, 1100, False),
+        (200, 1050, False),
+        (210, 900, True),
+        (300, 1300, False),
+        (470, 1400, True),
+    )
+    for at_ms, until_ms, _ in ends:
+        n.now, n.lease_until = Instant(START + at_ms * 10**6), Instant(START + until_ms * 10**6)
+        link.on_step(n)
+    link._feed.close()
+    expected = [START + until_ms * 10**6 for _, until_ms, is_told in ends if is_told]
+    assert [fields["deadline_ns"] for fields in told] == expected
+
+
+def test_a_sync_in_flight_has_a_deadline_already(tmp_path: Path) -> None:
+    """The others may have chosen it: a health monitor that freezes now must be outlived by nothing.
+    The deadline was told, but with mode ALONE, in which the guard leaves PostgreSQL alone."""
+    link, told = _link(tmp_path)
     n = serving(known=config(Mode.ALONE))
     link.on_step(n)
     n.record = replace(n.record, accepted=Ballot(1, 9, "mse1"), value=config(Mode.SYNC, epoch=4))

@@ -64,6 +64,11 @@ def message(kind: int, flags: int, sequence: int, payload: bytes) -> bytes:
     return _HEADER.pack(16 + len(payload), kind, flags, sequence, 0) + payload
 
 
+def set_sequence(data: bytearray, at: int, sequence: int) -> None:
+    """Number anew the message that begins at ``at`` of a prepared datagram."""
+    struct.pack_into("=I", data, at + 8, sequence)
+
+
 def iter_messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
     """Yield (type, sequence, payload) of each message in a datagram."""
     for kind, _flags, sequence, payload in _iter_flagged(data):
@@ -95,6 +100,8 @@ class NetlinkSocket:
         limit = struct.pack("@ll", _ANSWER_TIMEOUT_S, 0)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
         self._sequence = 0
+        self._is_settled = True
+        """Whether everything that was asked has been answered to its end."""
 
     def close(self) -> None:
         """Give the socket back; the object is of no use afterwards."""
@@ -115,12 +122,13 @@ class NetlinkSocket:
             message(kind, NLM_F_REQUEST | NLM_F_ACK | flags, sequence, payload), sequence
         )
 
-    def send_acknowledged(self, data: bytes, last: int) -> None:
+    def send_acknowledged(self, data: bytes | bytearray, last: int) -> None:
         """Send a prepared datagram and wait for the answer to the message numbered ``last``.
 
         Raises: NetlinkError: the first error the kernel reports, whichever message it names.
         """
         self._forget_old_answers()
+        self._is_settled = False
         self._socket.send(data)
         while True:
             for kind, sequence, payload in iter_messages(self._receive()):
@@ -130,6 +138,7 @@ class NetlinkSocket:
                 if code:
                     raise NetlinkError(code, os.strerror(code))
                 if sequence == last:
+                    self._is_settled = True
                     return
 
     def dump(self, kind: int, payload: bytes, *, flags: int = NLM_F_DUMP) -> list[bytes]:
@@ -147,6 +156,7 @@ class NetlinkSocket:
     def _dump_once(self, kind: int, payload: bytes, flags: int) -> list[bytes] | None:
         """The payloads of one listing; None if the kernel says that it is inconsistent."""
         self._forget_old_answers()
+        self._is_settled = False
         request = self.next_sequence()
         self._socket.send(message(kind, NLM_F_REQUEST | flags, request, payload))
         found: list[bytes] = []
@@ -173,6 +183,8 @@ class NetlinkSocket:
 
     def _forget_old_answers(self) -> None:
         """Drop what an earlier, failed request left unread."""
+        if self._is_settled:
+            return
         try:
             while True:
                 self._socket.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)

@@ -100,7 +100,6 @@ class HealthWatch:
 
     async def _check(self) -> str:
         self._round += 1
-        await asyncio.to_thread(self._log.read)
         role = self.role
         problem = await self._check_disk() or await self._probe(role)
         if not problem and role is not DbRole.DOWN:
@@ -114,7 +113,7 @@ class HealthWatch:
     async def _check_disk(self) -> str:
         """A disk that hangs keeps its thread, so there is never more than one."""
         if self._disk_check is None:
-            self._disk_check = asyncio.get_running_loop().run_in_executor(None, self._disk.check)
+            self._disk_check = asyncio.get_running_loop().run_in_executor(None, self._look)
         try:
             async with asyncio.timeout(self._settings.probe_deadline_s):
                 problem = await asyncio.shield(self._disk_check)
@@ -122,6 +121,11 @@ class HealthWatch:
             return f"The disk of {self._settings.data_dir} does not answer."
         self._disk_check = None
         return problem
+
+    def _look(self) -> str:
+        """In the thread."""
+        self._log.read()
+        return self._disk.check()
 
     async def _probe(self, role: DbRole) -> str:
         """A test write. A connection that breaks is tried again until the deadline: a server that

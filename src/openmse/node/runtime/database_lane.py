@@ -5,7 +5,6 @@ signalled from within ``set_wanted`` itself, so nothing that is under way can de
 """
 
 import asyncio
-import contextlib
 import importlib
 import signal
 from collections.abc import Callable
@@ -24,6 +23,9 @@ from openmse.node.runtime.database_plan import Act, Step, next_step
 from openmse.node.runtime.database_rejoin import RejoinKeeper
 
 POLL_FAST_S = 0.005
+POLL_QUIET_S = 0.5
+"""Between two looks at a database that is whole and at rest. The end of a server or of its link to
+the peer is told at once all the same."""
 POLL_STALE_S = 0.03
 """How often an owner looks whether its peer has come back over the other path."""
 FAST_PERIOD_S = 10.0
@@ -212,13 +214,20 @@ class DatabaseLane:
         self._push()
 
     async def _pause(self) -> None:
-        delay_s = POLL_FAST_S if self._is_urgent() else self.poll_interval_s
+        delay_s = self.poll_interval_s
+        if self._is_urgent():
+            delay_s = POLL_FAST_S
+        elif self._seen.pulse.is_quiet:
+            delay_s = max(delay_s, POLL_QUIET_S)
         if self._stale_since is not None:
             delay_s = min(delay_s, POLL_STALE_S)
         delay_s = max(delay_s, (self._retry_at - self._clock()) / SECOND)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(delay_s):
-                await self._wake.wait()
+        # A timer rather than a timeout: that ends in an exception, at each of these pauses.
+        timer = asyncio.get_running_loop().call_later(delay_s, self._wake.set)
+        try:
+            await self._wake.wait()
+        finally:
+            timer.cancel()
 
     def _is_urgent(self) -> bool:
         """Whether something is expected within milliseconds."""

@@ -12,6 +12,7 @@ from openmse.node.drivers.postgres.sidecar import DirectoryRecord
 from openmse.node.runtime.database_gate import ReceiverGate, SyncGate
 from openmse.node.runtime.database_health import HealthWatch
 from openmse.node.runtime.database_plan import Act, Facts, Step
+from openmse.node.runtime.database_pulse import Pulse
 from openmse.node.runtime.database_server import ServerKeeper
 
 PROMOTION_PERIOD_S = 10.0
@@ -56,9 +57,7 @@ class Observer:
         self._on_change = on_change
         self._link = ExitWatch(on_change)
         self._silent_since: Instant | None = None
-        self._peer_sign = ""
-        self._peer_signed_at = Instant(0)
-        self._looked_at = Instant(0)
+        self.pulse = Pulse()
 
     # -- looking ---------------------------------------------------------------------------
 
@@ -111,12 +110,7 @@ class Observer:
         if status.is_receiving:
             self.health.forget_complaints()
         self._link.watch(status.link_pid)
-        now = self._clock()
-        if status.peer_sign and status.peer_sign != self._peer_sign:
-            # It came at some time since the last look: its beginning is what is certain, and to
-            # count from its end would let commits wait that much longer for a lost peer.
-            self._peer_signed_at = self._looked_at or now
-        self._peer_sign, self._looked_at = status.peer_sign, now
+        self.pulse.take(status, self._clock())
 
     async def _take_ready(self, wanted: DbWanted, status: session.Status) -> None:
         """The first answer of a server that was started or adopted."""
@@ -195,6 +189,7 @@ class Observer:
         self._link.close()
         self.status, self._silent_since, self.disk = None, None, None
         self.promoting_at = None
+        self.pulse.forget()
 
     async def close(self) -> None:
         """Let go of everything; a server that runs is left running."""
@@ -258,7 +253,7 @@ class Observer:
             barrier_lsn=self.sync_gate.barrier_lsn if is_primary else 0,
             peer_streaming=bool(is_primary and status and status.is_peer_streaming),
             peer_flush_lsn=status.peer_flush_lsn if is_primary and status else 0,
-            peer_signed_at=self._peer_signed_at,
+            peer_signed_at=self.pulse.signed_at,
             is_healthy=not failure and not is_stuck and self.has_observed,
             failure=(failure or problem or self.health.complaint)[:FAILURE_CHARACTERS_MAX],
             rung_needed=step.rung,

@@ -5,6 +5,7 @@ nothing of clocks. Source: linux/netfilter/nf_tables.h.
 """
 
 import errno
+import re
 import struct
 
 from msgspec import Struct
@@ -27,6 +28,9 @@ _INET_KEYS = (b"\x02", b"\x0a")
 """nf_proto: IPv4 and IPv6."""
 _ARP_KEYS = (b"\x08\x00",)
 """ether_type: IPv4."""
+_TIMEOUT_FORMAT = struct.Struct(">Q")
+_PLACEHOLDER_MS = 0x6F70656E6D736500
+"""A timeout that occurs nowhere else in a datagram."""
 _LEASE_SETS = ((INET, _INET_KEYS), (ARP, _ARP_KEYS))
 
 
@@ -47,6 +51,12 @@ class Elements:
         self._removal = [
             (_NEW_ELEMENT, family, self._list("lease", keys, 1000)) for family, keys in _LEASE_SETS
         ] + [(_DEL_ELEMENT, family, self._list("lease", keys)) for family, keys in _LEASE_SETS]
+        # A renewal comes with each beat, and only its numbers differ.
+        steps = self._removal + self._additions(_PLACEHOLDER_MS)
+        data, self._last_at = _batch(steps, list(range(len(steps))))
+        self._renewal = bytearray(data)
+        mark = _TIMEOUT_FORMAT.pack(_PLACEHOLDER_MS)
+        self._timeouts_at = tuple(found.start() for found in re.finditer(re.escape(mark), data))
 
     def close(self) -> None:
         """Close the netlink socket."""
@@ -60,13 +70,20 @@ class Elements:
         fails the whole batch.
         Raises: netlink.NetlinkError; ENOENT where the tables are gone.
         """
-        self._transact(
-            self._removal
-            + [
-                (_NEW_ELEMENT, family, self._list("lease", keys, timeout_ms))
-                for family, keys in _LEASE_SETS
-            ]
-        )
+        if timeout_ms is None:
+            self._transact(self._removal + self._additions(None))
+            return
+        for at in self._timeouts_at:
+            _TIMEOUT_FORMAT.pack_into(self._renewal, at, timeout_ms)
+        sequence = self._socket.next_sequence()
+        netlink.set_sequence(self._renewal, self._last_at, sequence)
+        self._socket.send_acknowledged(self._renewal, sequence)
+
+    def _additions(self, timeout_ms: int | None) -> list[tuple[int, int, bytes]]:
+        return [
+            (_NEW_ELEMENT, family, self._list("lease", keys, timeout_ms))
+            for family, keys in _LEASE_SETS
+        ]
 
     def remove_lease(self) -> None:
         """Let nothing pass from now on. Raises: netlink.NetlinkError."""
@@ -120,7 +137,7 @@ class Elements:
     def _list(self, name: str, keys: tuple[bytes, ...], timeout_ms: int | None = None) -> bytes:
         timeout = b""
         if timeout_ms is not None:
-            timeout = netlink.attribute(_TIMEOUT, struct.pack(">Q", timeout_ms))
+            timeout = netlink.attribute(_TIMEOUT, _TIMEOUT_FORMAT.pack(timeout_ms))
         listed = [
             netlink.nested(_ELEMENT, netlink.nested(_KEY, netlink.attribute(_VALUE, key)), timeout)
             for key in keys
@@ -150,18 +167,22 @@ class Elements:
 
 def _transact(sock: netlink.NetlinkSocket, steps: list[tuple[int, int, bytes]]) -> None:
     """Send (message, family, payload) of each step as one batch: all of it or nothing."""
-    parts = [netlink.message(_BATCH_BEGIN, netlink.NLM_F_REQUEST, 0, _batch_header())]
-    sequence = 0
-    for index, (kind, family, payload) in enumerate(steps):
-        sequence = sock.next_sequence()
+    sequences = [sock.next_sequence() for _ in steps]
+    sock.send_acknowledged(_batch(steps, sequences)[0], sequences[-1])
+
+
+def _batch(steps: list[tuple[int, int, bytes]], sequences: list[int]) -> tuple[bytes, int]:
+    """The datagram of a batch, and where the last step, which is acknowledged, begins in it."""
+    data, last_at = netlink.message(_BATCH_BEGIN, netlink.NLM_F_REQUEST, 0, _batch_header()), 0
+    for (kind, family, payload), sequence in zip(steps, sequences, strict=True):
         flags = netlink.NLM_F_REQUEST
         if kind == _NEW_ELEMENT:
             flags |= netlink.NLM_F_CREATE
-        if index == len(steps) - 1:
+        if sequence == sequences[-1]:
             flags |= netlink.NLM_F_ACK
-        parts.append(netlink.message(kind, flags, sequence, _family(family) + payload))
-    parts.append(netlink.message(_BATCH_END, netlink.NLM_F_REQUEST, 0, _batch_header()))
-    sock.send_acknowledged(b"".join(parts), sequence)
+        last_at = len(data)
+        data += netlink.message(kind, flags, sequence, _family(family) + payload)
+    return data + netlink.message(_BATCH_END, netlink.NLM_F_REQUEST, 0, _batch_header()), last_at
 
 
 def remove_tables_except(kept: frozenset[str]) -> tuple[str, ...]:
