@@ -271,7 +271,7 @@ def _fill(laboratory: Laboratory, conninfo: str) -> None:
     """Make the database 1 GB large, once in a laboratory's life."""
     folder = laboratory.places.share / "fill"
     folder.mkdir(exist_ok=True)
-    Pgbench(laboratory, conninfo, folder).fill_once(GIGABYTE_SCALE)
+    Pgbench(laboratory, conninfo, folder).fill_once(GIGABYTE_SCALE, is_gentle=True)
 
 
 def _processor_s(pid: int) -> float:

@@ -247,12 +247,21 @@ class Workload:
         return started[0].connect_ms if started else None
 
 
+_GENTLE_STEPS_PER_S = 2
+_SOME_ACCOUNTS = """
+insert into pgbench_accounts select n, 1, 0, repeat(' ', 84) from generate_series(
+  (select coalesce(max(aid), 0) + 1 from pgbench_accounts),
+  (select coalesce(max(aid), 0) + 100000 from pgbench_accounts)) n;
+"""
+
+
 class Pgbench:
     """PostgreSQL's own pgbench, started again whenever a lost connection ends it."""
 
     def __init__(self, laboratory: Laboratory, conninfo: str, directory: Path) -> None:
         self._laboratory = laboratory
         self._log = directory / "pgbench.log"
+        self._script = directory / "accounts.sql"
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._process: subprocess.Popen[Any] | None = None
@@ -264,17 +273,26 @@ class Pgbench:
         text = "[lab]\n" + "".join(f"{key}={value}\n" for key, value in values.items())
         _write_private(service, text)  # a password has no place on a command line
 
-    def fill_once(self, scale: int) -> None:
-        """Make its tables, unless this laboratory has them already. Raises: DriverError."""
+    def fill_once(self, scale: int, *, is_gentle: bool = False) -> None:
+        """Make its tables, unless this laboratory has them already; 15 MB for each step of
+        ``scale``. ``is_gentle``: the accounts alone, at a pace that leaves the disk to others (all
+        machines of a laboratory share it, and a flood stalls both nodes at once, which is a
+        failover and no filling). Raises: DriverError.
+        """
         marker = self._laboratory.places.share / "pgbench-scale"
-        if not marker.exists() or marker.read_text() != str(scale):
-            self.fill(scale)
-            marker.write_text(str(scale))
+        if marker.exists() and marker.read_text() == str(scale):
+            return
+        if is_gentle:
+            self._script.write_text(_SOME_ACCOUNTS)
+            pace = f"--transactions={scale}", f"--rate={_GENTLE_STEPS_PER_S}"
+            self._fill(["--initialize", "--quiet", "--init-steps=dtp"])
+            self._fill(["--no-vacuum", *pace, f"--file={self._script}"])
+        else:
+            self._fill(["--initialize", "--quiet", f"--scale={scale}"])
+        marker.write_text(str(scale))
 
-    def fill(self, scale: int) -> None:
-        """Make its tables, 15 MB for each step of ``scale``. Raises: DriverError."""
-        process = self._popen(["--initialize", "--quiet", f"--scale={scale}"])
-        if process.wait(900):
+    def _fill(self, arguments: Sequence[str]) -> None:
+        if self._popen(arguments).wait(900):
             words = self._log.read_text(errors="replace")[-500:].strip()
             raise DriverError(f"pgbench could not fill its tables: {words}")
 
