@@ -57,7 +57,7 @@ async def hello(ctx: Ctx) -> JsonResponse:
 
 @public.get("/candidate", **described(Candidate))
 async def candidate(ctx: Ctx) -> JsonResponse:
-    """What machine waits here to be paired; told to anybody, and only until it is paired."""
+    """What machine this secondary is, and whether it is free; told to anybody."""
     async with ctx.reading():
         return JsonResponse(await in_thread(lambda: candidate_of(ctx), "candidate"))
 
