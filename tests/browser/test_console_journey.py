@@ -158,7 +158,8 @@ def _wait_for_a_new_machine(page: Any, console: ConsoleProcess, site: Site) -> N
     _confirm(page, "mse2", "mse1")
     assert "A new machine is waited for" in _done(page)
     page.click("text=To the pair")
-    page.wait_for_selector("#pair-newcomer code:has-text('--recover-from 10.10.10.11')", timeout=15_000)
+    command = "#pair-newcomer code:has-text('--recover-from 10.10.10.11')"
+    page.wait_for_selector(command, timeout=15_000)
     assert axe_faults(page) == []
     site.take_newcomer("mse2 at 10.10.10.12 takes the place of mse0.")
     page.wait_for_selector("#pair-newcomer:has-text('mse2 has come.')", timeout=15_000)

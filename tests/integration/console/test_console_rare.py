@@ -139,12 +139,13 @@ def _readmitted(client: Any, site: Site) -> None:
     too_long = client.post("/api/v1/pairs/1/do/readmit", json={**given, "minutes": 5000})
     assert "1 to 1440 minutes" in _error(too_long)
     page = "/pairs/1"
-    until(lambda: "mse1 waits for a new machine in place of mse2." in client.get(page).text, "waits")
+    waits = "mse1 waits for a new machine in place of mse2."
+    until(lambda: waits in client.get(page).text, "it is told")
     assert "<code>mse setup --recover-from 10.10.10.11</code>" in client.get(page).text
     assert given["password"] not in client.get(page).text
     site.take_newcomer("mse2 at 10.10.10.12 takes the place of mse0, which is no party.")
     until(lambda: "mse2 has come." in client.get(page).text, "it has come")
-    assert "mse1 waits for a new machine" not in client.get(page).text
+    assert waits not in client.get(page).text
 
 
 def _alone(client: Any, site: Site) -> None:
