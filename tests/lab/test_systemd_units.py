@@ -121,9 +121,7 @@ REPLIES = {
 
 
 @pytest.fixture
-def three(
-    lab: Laboratory, booted: list[SystemdMachine]
-) -> Iterator[dict[str, SystemdMachine]]:
+def three(lab: Laboratory, booted: list[SystemdMachine]) -> Iterator[dict[str, SystemdMachine]]:
     """The machines of docs/install.md under systemd, with what an installation makes; bare again
     afterwards, with the network as it was."""
     while booted:

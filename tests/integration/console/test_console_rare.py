@@ -8,7 +8,6 @@ from live_pair import Site, until
 from msgspec.structs import replace
 from stage import ConsoleProcess
 
-
 PROPOSED = re.compile(r'name="password" type="text" value="((?:[a-z2-9]{4}-){3}[a-z2-9]{4})"')
 """In the dialog, for people to write down."""
 

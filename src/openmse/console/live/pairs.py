@@ -79,12 +79,13 @@ def _replaced(lives: list[EngineLive]) -> dict[int, str]:
         for part in live.engine.group_key.split("|")
         if part.partition("@")[0] == live.engine.node
     }
-    found = {}
+    found: dict[int, str] = {}
     for live in lives:
         key = live.engine.group_key
         if key and live.reach is not Reach.UP:
-            others = {heard.get(part, key) for part in key.split("|")} - {key}
-            found |= {live.engine.id: other for other in others}
+            for part in key.split("|"):
+                if heard.get(part, key) != key:
+                    found[live.engine.id] = heard[part]
     return found
 
 
