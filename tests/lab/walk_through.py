@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "install.md"
-WITHIN_S = 120.0
+WITHIN_S = 60.0
 ANYTHING, INTERRUPT = "…", "^C"
 _BLOCK = re.compile(r"^```(?P<kind>toml|console)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 _TYPED = re.compile(r"root@(?P<machine>[\w-]+):~# (?P<command>.+)")
@@ -45,6 +45,11 @@ class Typed:
     def is_endless(self) -> bool:
         """Whether it goes on until it is interrupted."""
         return self.answer[-1:] == (INTERRUPT,)
+
+    @property
+    def is_look(self) -> bool:
+        """Whether it only looks, and is typed again until all is there."""
+        return self.command.startswith("journalctl ")
 
 
 def steps(page: str) -> Iterator[Written | Typed]:
