@@ -6,6 +6,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -127,12 +128,17 @@ def three(lab: Laboratory, booted: list[SystemdMachine]) -> Iterator[dict[str, S
     afterwards, with the network as it was."""
     while booted:
         booted.pop().off()
-    found = {}
+    found: dict[str, SystemdMachine] = {}
+
+    def boot(name: str) -> None:
+        found[name] = SystemdMachine(lab, name)
+        told(found[name], "mse", "install", "--accounts-only")
+
     try:
         for name in NAMES:
             _make_bare(lab, name)
-            found[name] = SystemdMachine(lab, name)
-            told(found[name], "mse", "install", "--accounts-only")
+        with ThreadPoolExecutor(len(NAMES)) as pool:
+            list(pool.map(boot, NAMES))  # they mostly wait
         yield found
     finally:
         for name, machine in found.items():
