@@ -39,11 +39,14 @@ from openmse.lab.exploration.observer import History
 from openmse.lab.exploration.virtual import Virtual
 from openmse.lab.exploration.world import KINDS
 from openmse.lab.exploration.world import Machine as Modelled
+from openmse.node.config import Places
 from openmse.node.control.commands import JournalFlushed, PairArgs, ReadmitArgs, WitnessArgs
 from openmse.node.control.handler import Handler
 from openmse.node.control.server import ControlServer
 from openmse.node.control.snapshot import Facts
+from openmse.node.group import GroupInfo, NodeInfo, remove, save
 from openmse.node.runtime.event_log import Entry, append, wall_now
+from openmse.pki.password import PairingStore
 
 PASSWORD = ADMIN[1]
 STEP_S = 0.02
@@ -176,6 +179,28 @@ class Site:
             ends = ((name, other) for other in ADDRESSES if other != name)
             both = {pair for one, other in ends for pair in ((one, other), (other, one))}
             self.world.cuts |= frozenset((*pair, kind) for pair in both for kind in KINDS)
+
+    def await_newcomer(self, password: str, valid_for_s: float) -> None:
+        """What the health monitor of mse1 keeps while it waits for a new machine."""
+        places = self._places
+        nodes = tuple(NodeInfo(name, ADDRESSES[name]) for name in ("mse1", "mse2"))
+        save(places.group, GroupInfo("g-mse1", "mse1", nodes, ("10.10.10.10/24",)))
+        store = PairingStore(places.readmission)
+        store.set_password(password, now_s=time.time(), valid_for_s=valid_for_s)
+
+    def take_newcomer(self, sentence: str) -> None:
+        """It has come: the event log tells it, and nobody is waited for any more."""
+        with self.lock:
+            node = self.world.machines["mse1"].node
+            assert node is not None
+            self.noted("mse1", node, fx.Note("readmitted", "warning", sentence))
+        PairingStore(self._places.readmission).clear()
+        remove(self._places.group)
+
+    @property
+    def _places(self) -> Places:
+        files = self.nodes["mse1"]
+        return Places(files.state, files.root / "run")
 
     @contextlib.contextmanager
     def serving(self) -> Iterator["Site"]:
@@ -314,7 +339,8 @@ class SitePairing:
         return "The pair is dissolved."
 
     async def readmit(self, args: ReadmitArgs) -> str:
-        """What waiting for a new machine says, without the wait."""
+        """The real one's password file and facts, and its sentence, without an open port."""
+        self._site.await_newcomer(args.password, args.valid_for_s)
         return f"A new machine is waited for, for {args.valid_for_s / 60:.0f} minutes."
 
     async def replace_witness(self, args: WitnessArgs) -> str:

@@ -157,6 +157,12 @@ def _wait_for_a_new_machine(page: Any, console: ConsoleProcess, site: Site) -> N
     page.fill("#d-minutes", "5")
     _confirm(page, "mse2", "mse1")
     assert "A new machine is waited for" in _done(page)
+    page.click("text=To the pair")
+    command = "#pair-newcomer code:has-text('--recover-from 10.10.10.11')"
+    page.wait_for_selector(command, timeout=15_000)
+    assert axe_faults(page) == []
+    site.take_newcomer("mse2 at 10.10.10.12 takes the place of mse0.")
+    page.wait_for_selector("#pair-newcomer:has-text('mse2 has come.')", timeout=15_000)
 
 
 def _unpair(page: Any, console: ConsoleProcess, site: Site) -> None:

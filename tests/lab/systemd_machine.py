@@ -76,11 +76,15 @@ class SystemdMachine:
         done = self.lab.exec(self.name, ["sh", "-c", script], input_text=text)
         assert not done.returncode, done.stderr
 
+    def entry(self, *argv: str) -> list[str]:
+        """The command line that runs a command below this systemd."""
+        enter = ["nsenter", "-t", str(self.pid), "-m", "-u", "-i", "-n", "-p", "-C", "--"]
+        return [*enter, *argv]
+
     def run(self, *argv: str, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
         """Run a command below this systemd, to its end."""
-        enter = ["nsenter", "-t", str(self.pid), "-m", "-u", "-i", "-n", "-p", "-C", "--"]
         return subprocess.run(
-            [*enter, *argv],
+            self.entry(*argv),
             capture_output=True,
             text=True,
             timeout=timeout_s,

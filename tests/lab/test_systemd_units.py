@@ -4,15 +4,18 @@ import json
 import os
 import shutil
 import signal
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
+import walk_through
 from systemd_machine import SYSTEMD, SystemdMachine
 
 from openmse import ports
 from openmse.lab import provision
+from openmse.lab.core import ENVIRONMENT
 from openmse.lab.laboratory import Laboratory
 from openmse.lab.topology import Topology
 from openmse.lab.workload import wait_for
@@ -24,7 +27,6 @@ pytestmark = [
     pytest.mark.skipif(not SYSTEMD.exists(), reason="needs systemd (Debian package systemd)"),
 ]
 
-PASSWORD = "a word for two machines\n"
 NETWORKD = SYSTEMD.parent / "systemd-networkd"
 CHRONYD = shutil.which("chronyd", path="/usr/sbin:/sbin")
 CAPABILITIES = 0x8870EB
@@ -109,97 +111,100 @@ def test_the_node_under_systemd(machine: SystemdMachine) -> None:
     assert machine.show("openmse.service", "ActiveState") == "inactive"
 
 
-class Peer:
-    """mse2, a secondary without systemd."""
-
-    def __init__(self, lab: Laboratory) -> None:
-        self.lab = lab
-        config = provision.node_config(lab.machines["mse2"], Topology.PAIR_NO_WITNESS, 2.0)
-        self.run("sh", "-c", "mkdir -p /etc/openmse; cat > /etc/openmse/openmse.toml", text=config)
-        self.run("mse", "node", "init", "--pairing-password-file", "-", text=PASSWORD)
-        self.msed("start")
-
-    def run(self, *argv: str, text: str | None = None) -> str:
-        done = self.lab.exec("mse2", argv, input_text=text)
-        assert done.returncode == 0, (argv, done.stdout, done.stderr)
-        return done.stdout
-
-    def msed(self, verb: str) -> str:
-        return self.run("/opt/openmse/venv/bin/python3", "-m", "openmse.cli.msed", verb)
-
-    def status(self) -> dict[str, Any]:
-        """Empty while its health monitor changes to the life of a group."""
-        done = self.lab.exec("mse2", ["mse", "ha", "status", "--json"])
-        found: dict[str, Any] = json.loads(done.stdout) if done.returncode == 0 else {}
-        return found
+NAMES = ("mse1", "mse2", "witness")
+REPLIES = {
+    "Enrolment password: ": "a word for the witness",
+    "Password of the witness: ": "a word for the witness",
+    "Pairing password: ": "a word for two machines",
+    "Pairing password of the secondary: ": "a word for two machines",
+    "Password of admin: ": "a word for the console",
+    "[y/N]: ": "y",
+}
 
 
-def test_a_reboot_hands_over_first(lab: Laboratory, machine: SystemdMachine) -> None:
-    assert machine.msed("start").returncode == 0
-    peer = Peer(lab)
+@pytest.fixture
+def three(lab: Laboratory, booted: list[SystemdMachine]) -> Iterator[dict[str, SystemdMachine]]:
+    """The machines of docs/install.md under systemd, with what an installation makes; bare again
+    afterwards, with the network as it was."""
+    while booted:
+        booted.pop().off()
+    found: dict[str, SystemdMachine] = {}
+
+    def boot(name: str) -> None:
+        found[name] = SystemdMachine(lab, name)
+        told(found[name], "mse", "install", "--accounts-only")
+
     try:
-        machine.write("/etc/openmse/password", PASSWORD)
-        pair = ["mse", "ha", "pair", "--peer", lab.machines["mse2"].address, "--no-witness"]
-        paired = machine.run(*pair, "--password-file", "/etc/openmse/password")
-        assert paired.returncode == 0, paired
-        assert wait_for(lambda: peer.status().get("sync") == "sync", 60), peer.status()
-        assert peer.status()["role"] == "standby"
-
-        def why_not() -> str:
-            told = json.loads(machine.run("mse", "ha", "status", "--json").stdout)
-            return str(told["why_not"]["switchover"])
-
-        assert wait_for(lambda: why_not() == "", 60), why_not()
-        assert machine.run("systemctl", "--no-block", "reboot").returncode == 0
-        machine.wait_off(120)
-        after = peer.status()
-        assert (after["role"], after["admits_clients"]) == ("primary", True), after
-        events = lab.exec("mse1", ["mse", "ha", "events"]).stdout
-        assert "StopNode" in events
+        for name in NAMES:
+            _make_bare(lab, name)
+        with ThreadPoolExecutor(len(NAMES)) as pool:
+            list(pool.map(boot, NAMES))  # they mostly wait
+        yield found
     finally:
-        peer.msed("stop")
+        for name, machine in found.items():
+            machine.off()
+            _make_bare(lab, name)
 
 
-def test_the_witness_runs_as_a_user_without_rights(machine: SystemdMachine) -> None:
-    told(machine, "mse", "install", "--accounts-only")  # or another test has made them already
-    assert told(machine, "getent", "passwd", "openmse-witness")
-    machine.write("/etc/openmse/password", PASSWORD)
-    prepared = machine.run("mse", "witness", "init", "--password-file", "/etc/openmse/password")
-    assert prepared.returncode == 0, prepared
-    started = machine.run("systemctl", "start", "openmse-witness")
-    assert started.returncode == 0, started
+def _make_bare(lab: Laboratory, name: str) -> None:
+    lab.power_off(name)
+    lab.power_on(name)
+    gone = "/var/lib/openmse* /var/log/openmse /etc/openmse /etc/systemd"
+    done = lab.exec(name, ["sh", "-c", f"rm -rf {gone}; echo {name} > /etc/hostname; sync"])
+    assert done.returncode == 0, done.stderr
 
-    def groups() -> str:
-        return machine.run("mse", "witness", "groups").stdout
 
-    assert wait_for(lambda: groups() == "Witness witness keeps no group.\n", 20), groups()
+def test_the_walk_through_of_the_document(three: dict[str, SystemdMachine]) -> None:
+    """Every file and command of docs/install.md, typed as it stands there, and what it leads to."""
+    commands = 0
+    for step in walk_through.steps(walk_through.PAGE.read_text()):
+        machine = three[step.machine]
+        if isinstance(step, walk_through.Written):
+            machine.write(step.path, step.text)
+            continue
+        commands += 1
+        begun_s = time.monotonic()
+        while True:
+            code, shown = _type(machine, step)
+            gone = walk_through.missing(shown, step.answer)
+            if not gone or not step.is_look or time.monotonic() > begun_s + walk_through.WITHIN_S:
+                break
+            time.sleep(0.5)  # as the page says: look again
+        assert (code, gone) == (0, ""), f"{step.machine}: {step.command}\n{shown}"
+    assert commands > 15, "the page is still read rightly"
+
+    _third_machine_has_no_rights(three["witness"])
+    _a_reboot_hands_over_first(three["mse1"], three["mse2"])
+
+
+def _type(machine: SystemdMachine, step: walk_through.Typed) -> tuple[int, str]:
+    """A command at a terminal of its own: exit status, and everything that has appeared."""
+    argv = machine.entry("sh", "-c", f"cd && {step.command}")
+    terminal = walk_through.Terminal(argv, {**ENVIRONMENT, "TERM": "xterm"})
+    return terminal.run(step, REPLIES), terminal.shown
+
+
+def _third_machine_has_no_rights(machine: SystemdMachine) -> None:
+    """Witness and console run as users of their own; the console's page answers."""
     facts = _facts(machine.pids()["witness"])
     assert facts["Uid"].split()[0] not in ("0", "990")
     assert int(facts["CapEff"], 16) == int(facts["CapBnd"], 16) == 0
     forgot = machine.run("mse", "witness", "forget", "--yes", "no-such-group")
     assert "no-such-group" in forgot.stderr, "root may change it, across its user namespace"
     assert "may not" not in forgot.stderr
-    assert machine.run("systemctl", "stop", "openmse-witness").returncode == 0
-    assert machine.show("openmse-witness.service", "Result") == "success"
-
-
-def test_the_console_runs_as_a_user_without_rights(machine: SystemdMachine) -> None:
-    assert machine.run("mse", "install", "--accounts-only").returncode == 0
-    started = machine.run("systemctl", "start", "openmse-console")
-    assert started.returncode == 0, started
     hello = "import ssl, urllib.request as u; c = ssl._create_unverified_context(); "
-    hello += f"print(u.urlopen('https://127.0.0.1:{ports.CONSOLE}/', context=c).status)"
-
-    def answers() -> bool:
-        return machine.run("python3", "-c", hello).stdout == "200\n"
-
-    journal = ("journalctl", "-u", "openmse-console", "-n", "30", "--no-pager")
-    assert wait_for(answers, 30, 0.5), machine.run(*journal).stdout
+    hello += f"print(u.urlopen('https://10.10.10.13:{ports.CONSOLE}/', context=c).status)"
+    assert told(machine, "python3", "-c", hello) == "200\n"
     main = machine.show("openmse-console.service", "MainPID")
-    facts = machine.run("cat", f"/proc/{main}/status").stdout
-    assert "CapBnd:\t0000000000000000\n" in facts
-    assert machine.run("systemctl", "stop", "openmse-console").returncode == 0
-    assert machine.show("openmse-console.service", "Result") == "success"
+    assert "CapBnd:\t0000000000000000\n" in told(machine, "cat", f"/proc/{main}/status")
+
+
+def _a_reboot_hands_over_first(machine: SystemdMachine, peer: SystemdMachine) -> None:
+    assert machine.run("systemctl", "--no-block", "reboot").returncode == 0
+    machine.wait_off(120)
+    after = json.loads(told(peer, "mse", "ha", "status", "--json"))
+    assert (after["role"], after["admits_clients"]) == ("primary", True), after
+    assert "StopNode" in machine.lab.exec("mse1", ["mse", "ha", "events"]).stdout
 
 
 ANSWERS = """\

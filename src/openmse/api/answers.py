@@ -32,6 +32,18 @@ class Me(Struct, frozen=True, kw_only=True):
     token_id: str | None
 
 
+class ReadmissionView(Struct, frozen=True, kw_only=True):
+    """Whether the owner waits for a new machine; all is empty where it does not."""
+
+    is_waiting: bool = False
+    lost: str = ""
+    """The node whose place the new machine takes."""
+    recover_from: str = ""
+    """The address for ``mse setup --recover-from`` on the new machine."""
+    until: str = ""
+    """ISO 8601, UTC."""
+
+
 class Findings(Struct, frozen=True, kw_only=True):
     """What the doctor found, the most pressing first."""
 

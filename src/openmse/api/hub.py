@@ -12,6 +12,7 @@ from datetime import date
 import msgspec
 from msgspec import Struct
 
+from openmse.api.answers import ReadmissionView
 from openmse.api.errors import Fault, NoRoom, Stopping, fault_of
 from openmse.api.events import LogEvent
 from openmse.api.operations import Operation
@@ -118,6 +119,7 @@ class Hub:
         self._noted: tuple[object, ...] = ()
         self._told_at = 0.0
         self._licences: LicencesTold | None = None
+        self._readmission = ReadmissionView()
         self._is_closed = False
         self.on_snapshot: Callable[[Snapshot | None], None] | None = None
 
@@ -198,6 +200,12 @@ class Hub:
             self._licences = told
             self._send("licences", told)
 
+    def on_readmission(self, told: ReadmissionView) -> None:
+        """Whether a new machine is waited for; readers hear of it when it has changed."""
+        if told != self._readmission:
+            self._readmission = told
+            self._send("readmission", told)
+
     def know_console(self, console_id: str | None) -> None:
         """Who manages this engine, when this process starts."""
         self._console_id = console_id
@@ -235,6 +243,8 @@ class Hub:
         reader.put(message("monitor", msgspec.json.encode(told)))
         if self._licences is not None:
             reader.put(message("licences", msgspec.json.encode(self._licences)))
+        if self._readmission.is_waiting:
+            reader.put(message("readmission", msgspec.json.encode(self._readmission)))
         for operation in running:
             reader.put(message("operation", msgspec.json.encode(operation)))
         if view == "full" and self._picture:

@@ -17,6 +17,7 @@ from openmse.platform import measure
 from openmse.platform.candidate import Candidate, this_machine
 from openmse.platform.engine import Engine
 from openmse.platform.machines import device_type
+from openmse.platform.who import peers_of
 from openmse.wire.versions import WIRE_VERSION
 
 API_VERSION = 1
@@ -106,17 +107,26 @@ def info_of(ctx: Context) -> Info:
 
 
 def candidate_of(ctx: Context) -> Candidate:
-    """This machine, as a primary asks for it before a pairing. Raises CommandRefused."""
-    places = ctx.node.places
-    if ctx.node.node.role is not Role.SECONDARY or group_file.load(places.group) is not None:
+    """This machine, as a primary asks for it before a pairing. Raises MseError.
+
+    While the password of a pairing stands its primary may come once more: it is still free then.
+    """
+    node, places = ctx.node.node, ctx.node.places
+    group = group_file.load(places.group)
+    others = [one.name for one in group.nodes if one.name != node.name] if group else []
+    if node.role is not Role.SECONDARY or (group is not None and not others):
         raise CommandRefused(
             "This node does not wait to be paired.",
-            "Only a secondary that is not paired tells strangers what machine it is.",
+            "Only a secondary that serves nobody by itself tells strangers what machine it is.",
         )
+    told = {one.name: one.machine for one in peers_of(places.state_dir, node.name)}
+    is_taken = not places.pairing_password.exists()
     return Candidate(
-        name=ctx.node.node.name,
+        name=node.name,
         version=__version__,
         machine=this_machine(ctx.node_path, places.state_dir),
+        backs=tuple(told.get(name) for name in others) if is_taken else (),
+        is_direct=bool(node.direct_host),
     )
 
 

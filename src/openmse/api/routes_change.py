@@ -222,7 +222,8 @@ def _pair(ctx: Context, args: PairArgs, management_port: int) -> Work:
 
     def compare() -> str:
         here = this_machine(ctx.node_path, ctx.node.places.state_dir)
-        return candidate.compare(here, args.peer, management_port)
+        is_direct = bool(ctx.node.node.direct_host)
+        return candidate.compare(here, args.peer, management_port, is_direct=is_direct)
 
     async def work(reporter: Reporter) -> Outcome:
         unknown = await in_thread(compare, "candidate")

@@ -15,6 +15,7 @@ from openmse.api.answers import (
     JsonResponse,
     Me,
     Operations,
+    ReadmissionView,
     described,
 )
 from openmse.api.events import DEFAULT_LIMIT, MAX_LIMIT, EventPage, instant, page
@@ -23,6 +24,7 @@ from openmse.api.guards import Ctx, Reader
 from openmse.api.info import API_VERSION, Info, candidate_of, info_of
 from openmse.api.monitor import in_thread
 from openmse.api.operations import KEPT, Operation, OperationState
+from openmse.api.readmission import look
 from openmse.api.runner import Asked
 from openmse.api.summary import (
     SettingsView,
@@ -57,7 +59,7 @@ async def hello(ctx: Ctx) -> JsonResponse:
 
 @public.get("/candidate", **described(Candidate))
 async def candidate(ctx: Ctx) -> JsonResponse:
-    """What machine waits here to be paired; told to anybody, and only until it is paired."""
+    """What machine this secondary is, and whether it is free; told to anybody."""
     async with ctx.reading():
         return JsonResponse(await in_thread(lambda: candidate_of(ctx), "candidate"))
 
@@ -168,6 +170,13 @@ async def settings(ctx: Ctx, _who: Reader) -> JsonResponse:
 async def takeover_preview(ctx: Ctx, _who: Reader) -> JsonResponse:
     """What a forced takeover of this node would lose, and what must be typed for it."""
     return JsonResponse(takeover_view(await ctx.monitor.status()))
+
+
+@router.get("/ha/readmit", **described(ReadmissionView))
+async def readmission(ctx: Ctx, _who: Reader) -> JsonResponse:
+    """Whether a new machine is waited for, in whose place, and until when."""
+    async with ctx.reading():
+        return JsonResponse(await in_thread(lambda: look(ctx.node), "readmission"))
 
 
 @router.get("/ha/drills", **described(Drills))

@@ -13,6 +13,7 @@ from pathlib import Path
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from openmse.api import readmission
 from openmse.api.app import build
 from openmse.api.config import ManagementConfig
 from openmse.api.context import Context
@@ -207,12 +208,16 @@ def server_of(context: Context) -> Server:
 async def serve(context: Context, server: Server, sockets: list[socket.socket]) -> None:
     """Serve on ``sockets`` until the server is told to end."""
     context.start()
-    watching = asyncio.create_task(LicenceWatch(context).run(), name="licences")
+    watching = [
+        asyncio.create_task(LicenceWatch(context).run(), name="licences"),
+        asyncio.create_task(readmission.watch(context), name="readmission"),
+    ]
     try:
         await server.serve(sockets=sockets)
     finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
+        for task in watching:
+            task.cancel()
+        await asyncio.gather(*watching, return_exceptions=True)
         await context.stop()
 
 

@@ -63,7 +63,8 @@ def pair(ctx: click.Context, /, **options: str | int | bool) -> None:
 def _compare_machines(ctx: click.Context, config: NodeConfig, peer: str, port: int) -> None:
     """Raise PairingMatrixRefused where the two make no pair; say so where nobody can tell."""
     here = candidate.this_machine(config_path(ctx), config.places.state_dir)
-    unknown = candidate.compare(here, peer, port or admin_address(config)[1])
+    port = port or admin_address(config)[1]
+    unknown = candidate.compare(here, peer, port, is_direct=bool(config.node.direct_host))
     if unknown:
         click.echo(unknown, err=True)
 

@@ -68,9 +68,9 @@ def init(path: Path, name: str, address: str, password_file: str, force: bool) -
     PairingStore(config.password_file).set_password(secret)
     _give_to_user(config)
     click.echo(
-        f"Witness '{config.witness.name}' is prepared. Start it ('mse witness run'), then enrol a "
-        f"group from its primary: 'mse ha pair --witness {_shown_address(config)}' or 'mse ha "
-        "witness replace'."
+        f"Witness '{config.witness.name}' is prepared. Start it ('systemctl start "
+        "openmse-witness', or 'mse witness run' in the foreground), then enrol a group from its "
+        f"primary: 'mse ha pair --witness {_shown_address(config)}' or 'mse ha witness replace'."
     )
 
 
@@ -162,7 +162,7 @@ def _connect(path: Path) -> ControlClient:
     except DaemonDownError as error:
         raise DaemonDownError(
             f"The witness does not answer on {config.control_socket}.",
-            "Start it ('mse witness run'), or name its file with --config.",
+            "Start it ('systemctl start openmse-witness'), or name its file with --config.",
         ) from error
 
 

@@ -11,14 +11,26 @@ from pathlib import Path
 import click
 
 from openmse import __version__
-from openmse.install.completion import commands
+from openmse.install.completion import commands, programs
 
-OTHER_NAMES: Mapping[str, str] = {
-    "getserverinfo.1": "mse-server-info.1",
-    "gethainfo.1": "mse-ha-info.1",
-}
-"""Names under which a page is looked for too."""
 SECTIONS: Mapping[str, str] = {"mse": "1", "msed": "8"}
+"""Of the pages whose names begin so; every other page is in section 1."""
+PROGRAM_OF: Mapping[str, str] = {
+    "mse-setup": "mse-setup",
+    "mse-server-info": "getserverinfo",
+    "mse-ha-info": "gethainfo",
+}
+"""Page of a command of ``mse`` -> the program that does the same under a name of its own."""
+RELATED: Mapping[str, tuple[str, ...]] = {
+    "getserverinfo": ("gethainfo", "mse-server-info"),
+    "gethainfo": ("getserverinfo", "mse-ha-info", "mse-ha-status"),
+    "mse-server-info": ("getserverinfo", "mse-ha-info"),
+    "mse-ha-info": ("gethainfo", "mse-server-info", "mse-ha-status"),
+    "mse-setup": ("mse-node-init", "mse-ha-pair", "mse-ha-readmit", "mse-config-check"),
+    "mse-ha-readmit": ("mse-setup",),
+    "msed": ("mse-engine", "mse-setup", "getserverinfo", "gethainfo"),
+}
+"""Page -> what its readers may look for besides its group and its commands."""
 _EXIT_CODES = (
     ("0", "Done."),
     ("1", "Failed: it was begun, or the world did not play along; the message says how it stands."),
@@ -40,24 +52,27 @@ def pages() -> dict[str, str]:
     for name, command in commands().items():
         for path, each in _tree(name, command):
             found[f"{'-'.join(path)}.{SECTIONS[name]}"] = page(path, each)
-    for other, name in OTHER_NAMES.items():
-        assert name in found, name
-        found[other] = f".so man{name.rpartition('.')[2]}/{name}\n"
+    for name, command in programs().items():
+        file = f"{name}.{_section(name)}"
+        if file not in found:  # 'mse setup' and 'mse-setup' have one page
+            found[file] = page((name,), command)
     return found
 
 
 def page(path: tuple[str, ...], command: click.Command) -> str:
     """The page of one command; ``path``: the words that call it."""
     context = _context(path, command)
-    section = SECTIONS[path[0]]
+    usage = _text(" ".join(command.collect_usage_pieces(context)))
     title = "-".join(path)
+    section = _section(title)
     lines = [
         f'.TH "{title.upper()}" "{section}" "" "OpenMSE {__version__}" "OpenMSE manual"',
         ".SH NAME",
         f"{_text(title)} \\- {_text(command.get_short_help_str(120).rstrip('.'))}",
         ".SH SYNOPSIS",
         f".B {_text(' '.join(path))}",
-        _text(" ".join(command.collect_usage_pieces(context))),
+        usage,
+        *((".PP", f".B {_text(PROGRAM_OF[title])}", usage) if title in PROGRAM_OF else ()),
         ".SH DESCRIPTION",
         *_paragraphs(command.help or ""),
         *_options(command, context),
@@ -67,6 +82,10 @@ def page(path: tuple[str, ...], command: click.Command) -> str:
         *_see_also(path, command, context),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _section(title: str) -> str:
+    return SECTIONS.get(title.partition("-")[0], "1")
 
 
 def _tree(name: str, command: click.Command) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -114,8 +133,8 @@ def _see_also(
     names = ["-".join(path[:-1])] if len(path) > 1 else []
     if isinstance(command, click.Group):
         names += ["-".join((*path, word)) for word, _ in _shown(path, command)]
-    names += [other for other in SECTIONS if other != path[0]]
-    shown = [f"\\fB{_text(name)}\\fR({SECTIONS[name.partition('-')[0]]})" for name in names]
+    names += [*RELATED.get("-".join(path), ()), *(name for name in SECTIONS if name != path[0])]
+    shown = [f"\\fB{_text(name)}\\fR({_section(name)})" for name in dict.fromkeys(names)]
     yield ".SH SEE ALSO"
     yield ", ".join(shown)
 

@@ -1,4 +1,4 @@
-"""What a machine that waits to be paired tells anybody, and how a primary asks it.
+"""What a secondary tells anybody of its machine, and how a primary asks it.
 
 Asked before a pairing, so before either side has proven anything: the answer is used only to refuse
 two machines that make no pair (``openmse.platform.pairing``), never to allow anything. Whoever can
@@ -16,7 +16,7 @@ from msgspec import Struct
 from openmse.platform import measure, settings
 from openmse.platform.errors import CandidateUnknown
 from openmse.platform.machines import Machine
-from openmse.platform.pairing import check_pair, why_no_pair
+from openmse.platform.pairing import check_pair, refusal_of_another, why_no_pair
 from openmse.platform.who import peers_of
 
 PATH = "/v1/candidate"
@@ -25,11 +25,15 @@ MAX_BYTES = 64 * 1024
 
 
 class Candidate(Struct, frozen=True, kw_only=True):
-    """A secondary that is not paired yet."""
+    """A secondary: its machine, and whether it waits for a primary or backs one already."""
 
     name: str
     version: str
     machine: Machine
+    backs: tuple[Machine | None, ...] = ()
+    """The machines of the primaries that it backs; null for one that has not told what it is."""
+    is_direct: bool = False
+    """Whether it has its end of a direct connection."""
 
 
 def ask(address: str, port: int, *, within_s: float = WITHIN_S) -> Candidate:
@@ -46,16 +50,21 @@ def ask(address: str, port: int, *, within_s: float = WITHIN_S) -> Candidate:
         raise _unknown(address, port, "does not tell what machine it runs on") from error
 
 
-def compare(here: Machine, address: str, port: int) -> str:
+def compare(here: Machine, address: str, port: int, *, is_direct: bool = False) -> str:
     """Refuse two machines that make no pair; why they could not be compared, '' where they were.
 
-    ``here`` is the primary. Raises PairingMatrixRefused; nothing was changed then.
+    ``here`` is the primary; ``is_direct``: it has its end of a direct connection. Raises
+    PairingMatrixRefused, also for a secondary that is taken; nothing was changed then.
     """
     try:
         there = ask(address, port)
     except CandidateUnknown as error:
         return f"{error.sentence} {error.hint}"
-    check_pair([here], there.machine)
+    is_direct = is_direct or there.is_direct
+    if there.backs:
+        others = (*there.backs, here)
+        raise refusal_of_another(address, others, there.machine, is_direct=is_direct)
+    check_pair([here], there.machine, is_direct=is_direct)
     return ""
 
 

@@ -42,11 +42,12 @@ share of memory and disk to themselves."""
 
 
 def why_no_pair(
-    primaries: Sequence[Machine], secondary: Machine, *, is_direct: bool = False
+    primaries: Sequence[Machine | None], secondary: Machine, *, is_direct: bool = False
 ) -> str:
     """Why these machines do not pair, as a sentence; '' where they do.
 
-    ``is_direct``: heartbeats and replication go over a cable between the machines.
+    None among ``primaries``: one of which nothing is known. ``is_direct``: heartbeats and
+    replication of one of them go over a cable between the machines.
     """
     if not primaries:
         return "There is no primary to be backed."
@@ -55,12 +56,15 @@ def why_no_pair(
     if len(primaries) > 1:
         if is_direct:
             return "A direct connection is available for one primary only."
-        if any(machine.is_virtual for machine in (*primaries, secondary)):
+        if any(one is not None and one.is_virtual for one in (*primaries, secondary)):
             return "Virtual appliances pair 1:1 only."
-    kinds = sorted(machine.kind for machine in primaries)
+    known = [machine for machine in primaries if machine is not None]
+    if len(known) < len(primaries):
+        return "The machine type of one of the primaries is not known yet."
+    kinds = sorted(machine.kind for machine in known)
     if _K.GENERIC in (*kinds, secondary.kind):
-        return _why_not_measured(primaries, secondary)
-    if len(primaries) == 1:
+        return _why_not_measured(known, secondary)
+    if len(known) == 1:
         if secondary.kind in ONE_TO_ONE[kinds[0]]:
             return ""
         return f"A {secondary.kind} does not back a {kinds[0]}: {_backers(kinds[0])}."
@@ -79,6 +83,22 @@ def check_pair(
             f"{why} Nothing was changed.",
             "Choose a secondary that is at least as large as its primary (docs/platform.md).",
         )
+
+
+def refusal_of_another(
+    address: str, primaries: Sequence[Machine | None], secondary: Machine, *, is_direct: bool
+) -> PairingMatrixRefused:
+    """Why the secondary at ``address``, which backs others of ``primaries``, gets no more.
+
+    The rules of the guide first; where they allow two primaries, that a node backs one.
+    """
+    why = why_no_pair(primaries, secondary, is_direct=is_direct)
+    why = why or "A node of this version backs one primary."
+    return PairingMatrixRefused(
+        f"{address} backs a primary already and gets no other one: {why} Nothing was changed.",
+        "Pair with a secondary that backs nobody, or dissolve its pair first: 'mse ha unpair' "
+        "there.",
+    )
 
 
 def _backers(primary: MachineKind) -> str:

@@ -3,6 +3,7 @@
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -72,18 +73,86 @@ def test_a_generic_machine_tells_its_size(secondary: Served) -> None:
         becomes(secondary.machine.root, "3310")
 
 
-def test_who_is_paired_or_a_primary_tells_nothing(secondary: Served, primary: Machine) -> None:
-    nodes = (NodeInfo("mse1", "10.10.10.11"), NodeInfo("mse2", "10.10.10.12"))
-    path = secondary.machine.state / "group.json"
-    save(path, GroupInfo("floor1", "mse2", nodes, ("10.10.10.10/24",)))
+GROUP = GroupInfo(
+    "floor1",
+    "mse2",
+    (NodeInfo("mse1", "10.10.10.11"), NodeInfo("mse2", "10.10.10.12")),
+    ("10.10.10.10/24",),
+)
+
+
+@contextmanager
+def backing(secondary: Served, kind: MachineKind | None) -> Iterator[None]:
+    """It is paired with a primary of this kind (None: which has not told yet)."""
+    state = secondary.machine.state
+    save(state / "group.json", GROUP)
+    if kind is not None:
+        told = peers.Told("mse2", f"AIR-MSE-{kind}-K9:V01:1", Kind(kind, False), "1")
+        peers.write(state, {"mse2": told})
     try:
-        secondary.refused("GET", "/v1/candidate", 409, "MSE-CMD-001", auth=None)
-        with pytest.raises(CandidateUnknown, match="does not tell what machine it runs on"):
-            ask("127.0.0.1", secondary.port)
+        yield
     finally:
-        path.unlink()
+        (state / "group.json").unlink()
+        (state / peers.NAME).unlink(missing_ok=True)
+
+
+def test_a_primary_tells_nothing(primary: Machine) -> None:
     with primary.serve() as served:
         served.refused("GET", "/v1/candidate", 409, "MSE-CMD-001", auth=None)
+        with pytest.raises(CandidateUnknown, match="does not tell what machine it runs on"):
+            ask("127.0.0.1", served.port)
+
+
+@pytest.mark.parametrize(
+    ("kind", "own", "is_direct", "why"),
+    [
+        ("3310", "3310", True, "A direct connection is available for one primary only."),
+        ("3310", "3310", False, "A node of this version backs one primary."),
+        ("3350", "3365", False, "A 3355 does not back a 3350 and a 3365 at once."),
+        (None, "3310", False, "The machine type of one of the primaries is not known yet."),
+    ],
+)
+def test_a_secondary_that_backs_a_primary_gets_no_other_one(
+    secondary: Served, kind: str | None, own: str, is_direct: bool, why: str
+) -> None:
+    """The rules of the guide for two primaries first: no cable, and the matrix."""
+    becomes(secondary.machine.root, "3355")
+    here = Kind(MachineKind(own), False)
+    try:
+        with backing(secondary, MachineKind(kind) if kind else None):
+            with pytest.raises(PairingMatrixRefused) as refused:
+                compare(here, "127.0.0.1", secondary.port, is_direct=is_direct)
+            password = Places(secondary.machine.state, Path("/")).pairing_password
+            password.write_bytes(b"{}")  # while it stands its own primary may come again
+            try:
+                assert ask("127.0.0.1", secondary.port).backs == ()
+            finally:
+                password.unlink()
+    finally:
+        becomes(secondary.machine.root, "3310")
+    taken = "127.0.0.1 backs a primary already and gets no other one"
+    assert refused.value.sentence == f"{taken}: {why} Nothing was changed."
+    assert "'mse ha unpair' there" in refused.value.hint
+
+
+def test_the_command_refuses_a_second_primary_over_a_cable(
+    secondary: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its own end of a cable is in its file, and it is told before any password is asked for."""
+    with tempfile.TemporaryDirectory(prefix="omse-", dir="/tmp") as name:
+        Path(name).chmod(0o755)
+        machine = CliMachine(Path(name), capsys)
+        becomes(machine.directory, "3310")
+        machine.write(node='direct_interface = "eth1"\ndirect_address = "192.168.77.11/24"')
+        pair = ("ha", "pair", "--peer", "127.0.0.1", "--no-witness")
+        with (
+            daemon(machine.socket, LiveCore(serving())) as pairing,
+            backing(secondary, MachineKind.MSE_3310),
+        ):
+            refused = machine.run(*pair, "--management-port", str(secondary.port))
+            assert (refused.code, pairing.asked) == (3, [])
+        assert "MSE-PLT-003: 127.0.0.1 backs a primary already" in refused.err
+        assert "A direct connection is available for one primary only." in refused.err
 
 
 def test_the_doctor_warns_of_a_pair_that_was_made_unseen(primary: Machine) -> None:

@@ -3,11 +3,15 @@
 import socket
 import ssl
 import time
+from datetime import datetime
 
 import pytest
 from api_machine import ADMIN, Machine, Served, SlowPairing, basic, until
 
 import openmse.api.stream as stream_module
+from openmse.node.config import Places
+from openmse.node.group import GroupInfo, NodeInfo, save
+from openmse.pki.password import PairingStore
 
 CLAIM = {"id": "console-osaka", "name": "Osaka"}
 OTHER = {"id": "console-kyoto", "name": "Kyoto", "force": True, "confirm": "mse1"}
@@ -37,6 +41,28 @@ def test_what_happens_is_told(served: Served) -> None:
         told = [stream.until("operation") for _ in range(2)]
         assert [one["state"] for one in told] == ["running", "done"]
         assert stream.until("summary")["epoch"] > first["epoch"]
+
+
+def test_the_wait_for_a_new_machine_is_told(served: Served) -> None:
+    """By the files that the health monitor goes by; of the password nothing but its end."""
+    nobody = {"is_waiting": False, "lost": "", "recover_from": "", "until": ""}
+    assert served.ok("GET", "/v1/ha/readmit") == nobody
+    places = Places(served.machine.state, served.machine.root / "run")
+    nodes = (NodeInfo("mse1", "10.10.10.11"), NodeInfo("mse2", "10.10.10.12"))
+    save(places.group, GroupInfo("floor1", "mse1", nodes, ("10.10.10.10/24",)))
+    store = PairingStore(places.readmission)
+    with served.stream("?view=summary") as stream:
+        store.set_password("a new machine", now_s=time.time(), valid_for_s=600.0)
+        told = stream.until("readmission")
+        ends_s = datetime.fromisoformat(told.pop("until")).timestamp()
+        assert told == {"is_waiting": True, "lost": "mse2", "recover_from": "10.10.10.11"}
+        assert 0 < ends_s - time.time() <= 600
+        with served.stream() as second:
+            assert second.until("readmission")["lost"] == "mse2", "also to who comes later"
+        places.readmission.write_bytes(b"damaged")
+        assert stream.until("readmission") == nobody
+        store.set_password("a new machine", now_s=time.time() - 601, valid_for_s=600.0)
+        assert served.ok("GET", "/v1/ha/readmit") == nobody, "its time is over"
 
 
 def test_a_summary_is_sent_when_something_changes_only(served: Served) -> None:

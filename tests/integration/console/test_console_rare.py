@@ -1,11 +1,15 @@
 """Actions for rare situations, each where it helps and where it cannot: the real core decides."""
 
+import re
 from typing import Any
 
 import pytest
 from live_pair import Site, until
 from msgspec.structs import replace
 from stage import ConsoleProcess
+
+PROPOSED = re.compile(r'name="password" type="text" value="((?:[a-z2-9]{4}-){3}[a-z2-9]{4})"')
+"""In the dialog, for people to write down."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -45,7 +49,7 @@ def test_each_helps_where_it_should_and_says_where_not(console: ConsoleProcess, 
         _rejoin(client, site)
         _third_vote(client)
         _released(client, site)
-        _readmitted(client)
+        _readmitted(client, site)
         _alone(client, site)
         wrong = client.post("/api/v1/engines/1/stop", json={"confirm": "mse2"})
         assert wrong.status_code == 422
@@ -115,16 +119,32 @@ def _released(client: Any, site: Site) -> None:
     until(lambda: _pair(client)["mode"] == "ALONE", "the owner goes on alone", 30)
 
 
-def _readmitted(client: Any) -> None:
+def _readmitted(client: Any, site: Site) -> None:
     """The other machine is lost for good: a new one is waited for, with a password."""
     until(lambda: _pair(client)["heartbeats"] == "Down", "mse2 is not heard", 30)
-    assert "Wait for a new machine in place of mse2?" in client.get("/pairs/1/do/readmit").text
+    assert "for a new machine in place of" not in client.get("/pairs/1").text
+    dialogs = [client.get("/pairs/1/do/readmit").text for _ in range(2)]
+    assert all("Wait for a new machine in place of mse2?" in dialog for dialog in dialogs)
+    assert all("<code>mse setup --recover-from 10.10.10.11</code>" in one for one in dialogs)
+    drawn = [re.findall(PROPOSED, dialog) for dialog in dialogs]
+    assert [len(found) for found in drawn] == [1, 1]
+    assert drawn[0] != drawn[1], "each is drawn anew"
+    form = {"password": "short", "minutes": "5", "confirm": "mse2"}
+    assert 'value="short"' in client.post("/pairs/1/do/readmit", data=form).text, "and is kept"
     assert "needs a password" in _error(_do(client, "readmit", "mse1"))
-    given = {"confirm": "mse1", "password": "a new machine", "minutes": 5}
+    given = {"confirm": "mse1", "password": "words that nobody shows", "minutes": 5}
     ended = _ended(client, client.post("/api/v1/pairs/1/do/readmit", json=given))
     assert ended["sentence"] == "A new machine is waited for, for 5 minutes."
     too_long = client.post("/api/v1/pairs/1/do/readmit", json={**given, "minutes": 5000})
     assert "1 to 1440 minutes" in _error(too_long)
+    page = "/pairs/1"
+    waits = "mse1 waits for a new machine in place of mse2."
+    until(lambda: waits in client.get(page).text, "it is told")
+    assert "<code>mse setup --recover-from 10.10.10.11</code>" in client.get(page).text
+    assert given["password"] not in client.get(page).text
+    site.take_newcomer("mse2 at 10.10.10.12 takes the place of mse0, which is no party.")
+    until(lambda: "mse2 has come." in client.get(page).text, "it has come")
+    assert waits not in client.get(page).text
 
 
 def _alone(client: Any, site: Site) -> None:

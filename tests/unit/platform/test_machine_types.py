@@ -113,6 +113,8 @@ def test_what_does_not_pair_is_refused_with_its_sentence() -> None:
     assert refused.value.exit_code == 3
     check_pair([machine(K.MSE_3310)], machine(K.MSE_3355))
     three = [machine(K.MSE_3310)] * 3
+    unknown = why_no_pair([None, machine(K.MSE_3310)], machine(K.MSE_3355))
+    assert unknown == "The machine type of one of the primaries is not known yet."
     assert "2 primaries at most" in why_no_pair(three, machine(K.MSE_3355))
     assert why_no_pair([], machine(K.MSE_3355))
 

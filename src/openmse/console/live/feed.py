@@ -22,6 +22,7 @@ from openmse.console.nodes.models import (
     LogPage,
     MonitorView,
     Operation,
+    Readmission,
     Snapshot,
     Summary,
     read,
@@ -50,6 +51,8 @@ LICENCES_SOON_S = (0.2, 1.0)
 LICENCES_AGAIN_S = 60.0
 """After a reading that failed."""
 EVENTS_AT_ONCE = 1000
+READMITTED = "readmitted"
+"""The kind of event with which an owner tells that a new machine has the place of a lost one."""
 
 
 class EngineFeed:
@@ -156,6 +159,7 @@ class EngineFeed:
     async def _connected(self) -> None:
         live, name = self.live, self.live.engine.name
         self._view_now = self._view()
+        live.readmission = None  # told at once, where there is one
         connection = self.client.connection()
         try:
             async with self._slots:
@@ -222,6 +226,9 @@ class EngineFeed:
                 return
 
     def _keep(self, entries: tuple[LogEntry, ...]) -> None:
+        for entry in entries:
+            if entry.kind == READMITTED:
+                self.live.readmitted = entry
         room = NEW_EVENTS_MAX - len(self.live.new_events)
         self.live.new_events.extend(entries[-room:] if room else ())
         if entries:
@@ -296,6 +303,11 @@ class EngineFeed:
         if told != before:
             is_change = before is not None and before.mark != told.mark
             self._read_licences_in(LICENCES_SOON_S if is_change else LICENCES_AFTER_S)
+
+    def _on_readmission(self, event: SseEvent) -> None:
+        told: Readmission = read(event.data, Readmission, self.live.engine.name)
+        self.live.readmission = told if told.is_waiting else None
+        self.live.version += 1
 
     def _on_log(self, event: SseEvent) -> None:
         self._keep((read(event.data, LogEntry, self.live.engine.name),))
@@ -376,6 +388,7 @@ _HANDLERS: dict[str, Callable[[EngineFeed, SseEvent], Any]] = {
     "monitor": EngineFeed._on_monitor,
     "event": EngineFeed._on_log,
     "licences": EngineFeed._on_licences,
+    "readmission": EngineFeed._on_readmission,
     "operation": EngineFeed._on_operation,
     "console": EngineFeed._on_claim,
 }

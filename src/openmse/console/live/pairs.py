@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from openmse.console.live.state import EngineLive
+from openmse.console.live.state import EngineLive, Reach
 from openmse.console.live.views import BAD, OFF, OK, RUNNING, WARN, EngineView, Mark, engine_view
 from openmse.console.nodes.models import Database, Party, Register, Snapshot, WhyNot
 
@@ -46,20 +46,47 @@ class Pair:
 def pairs_of(lives: list[EngineLive]) -> list[Pair]:
     """All pairs, by name."""
     groups: dict[str, list[EngineLive]] = {}
+    replaced = _replaced(lives)
     for live in lives:
-        if live.engine.group_key:
+        if live.engine.group_key and live.engine.id not in replaced:
             groups.setdefault(live.engine.group_key, []).append(live)
     pairs = [_pair(key, members) for key, members in groups.items()]
     return sorted(pairs, key=lambda pair: pair.name.lower())
 
 
 def pair_of(lives: list[EngineLive], engine_id: int) -> Pair | None:
-    """The pair that an engine belongs to."""
-    key = next((live.engine.group_key for live in lives if live.engine.id == engine_id), "")
-    if not key:
+    """The pair that an engine belongs to; of a lost one the pair that goes on without it."""
+    mine = next((live for live in lives if live.engine.id == engine_id), None)
+    key = mine.engine.group_key if mine is not None else ""
+    if mine is None or not key:
         return None
+    if mine.reach is not Reach.UP:
+        key = _replaced(lives).get(engine_id, key)
     pair = _pair(key, [live for live in lives if live.engine.group_key == key])
-    return pair if engine_id in pair.engine_ids else None
+    is_replaced = key != mine.engine.group_key
+    return pair if is_replaced or engine_id in pair.engine_ids else None
+
+
+def _replaced(lives: list[EngineLive]) -> dict[int, str]:
+    """Engines whose place in their pair another machine has: their ids, and that pair's key.
+
+    Such an engine is not heard, and the other one of its pair, which is, has another peer.
+    """
+    heard = {
+        part: live.engine.group_key
+        for live in lives
+        if live.reach is Reach.UP
+        for part in live.engine.group_key.split("|")
+        if part.partition("@")[0] == live.engine.node
+    }
+    found: dict[int, str] = {}
+    for live in lives:
+        key = live.engine.group_key
+        if key and live.reach is not Reach.UP:
+            for part in key.split("|"):
+                if heard.get(part, key) != key:
+                    found[live.engine.id] = heard[part]
+    return found
 
 
 def _pair(key: str, members: list[EngineLive]) -> Pair:

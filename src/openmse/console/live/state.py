@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from openmse.console.nodes.licences import Licences
-from openmse.console.nodes.models import Info, LogEntry, Operation, Snapshot, Summary
+from openmse.console.nodes.models import Info, LogEntry, Operation, Readmission, Snapshot, Summary
 from openmse.console.store.engines import Engine
 from openmse.console.store.past import Event
 from openmse.errors import MseError
@@ -59,6 +59,10 @@ class EngineLive:
     licences_error: MseError | None = None
     operations: dict[str, Operation] = field(default_factory=dict)
     new_events: list[LogEntry] = field(default_factory=list)
+    readmission: Readmission | None = None
+    """The wait for a new machine, while there is one."""
+    readmitted: LogEntry | None = None
+    """What it last told of a new machine that came in place of a lost one."""
     latest: list[Event] | None = None
     """The newest events that are stored of it, newest first; None while nobody looks."""
     samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=SAMPLES_MAX))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from openmse.console.live.actions import Actions
 from openmse.console.live.fleet import Fleet, newest
+from openmse.console.live.newcomer import newcomer
 from openmse.console.live.pairs import Pair, PairView, pair_of, pair_view, pairs_of
 from openmse.console.live.specials import specials
 from openmse.console.live.state import EngineLive
@@ -127,6 +128,7 @@ class Topics:
             "running": running,
             "rare": specials(view, is_busy=running is not None),
             "events": latest_events(pair),
+            "newcomer": newcomer(view, self._fleet.all(), time.time()),
         }
         cells = self._prefixed("pair", "cells/pair.html", language, values)
         if any(live.latest is None for live in pair.lives):

@@ -346,6 +346,16 @@ class MonitorView(Struct, frozen=True):
     error: Fault | None = None
 
 
+class Readmission(Struct, frozen=True):
+    """Whether an owner waits for a new machine in place of the node ``lost``."""
+
+    is_waiting: bool = False
+    lost: str = ""
+    recover_from: str = ""
+    """The address for ``mse setup --recover-from``."""
+    until: str = ""
+
+
 class Finding(Struct, frozen=True):
     """One finding of the doctor."""
 

@@ -1,6 +1,7 @@
 """Moving the service, changing the pair, dissolving it: dialogs, and what they begin."""
 
 import asyncio
+import secrets
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,8 @@ from openmse.errors import MseError
 router = APIRouter(include_in_schema=False)
 
 
+_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
+"""None that is taken for another one when it is read aloud."""
 MINUTES_MAX = 1440
 """A day, at most, is waited for a new machine."""
 
@@ -116,11 +119,15 @@ async def _dialog(
         "settings": None,
         "stands": standing(view) if move.kind == "takeover" else "",
         "special": specials(view, is_busy=is_busy)[move.kind] if move.is_rare else None,
+        "password": drawn_password() if move.kind == "readmit" else "",
+        "recover_from": "…",
         **more,
     }
     try:
         asked = asked_by(pair, view, move)
         values["asked"] = asked
+        own = view.owner_snapshot.node_address if view.owner_snapshot else ""
+        values["recover_from"] = own or asked.engine.address
         client = console.fleet.feed(asked.engine.id).client
         if move.kind == "takeover":
             values["takeover"] = await client.get("/v1/ha/takeover", TakeoverView)
@@ -158,7 +165,8 @@ async def do(request: Request, principal: Operator, engine_id: int, kind: str) -
                 request, principal, kind, target=pair.name, outcome="refused", detail=sentence
             )
         )
-        return await _dialog(request, principal, engine_id, move, error=error)
+        kept = {"password": form["password"]} if form.get("password") else {}
+        return await _dialog(request, principal, engine_id, move, error=error, **kept)
     await asyncio.to_thread(
         lambda: console.note(request, principal, kind, target=pair.name, outcome="begun")
     )
@@ -214,6 +222,14 @@ def order_of(pair: Pair, view: PairView, move: Move, form: dict[str, str], who: 
         body=body,
         who=who,
     )
+
+
+def drawn_password() -> str:
+    """A password for people to write down: sixteen letters in four groups, 79 bits. Kept nowhere.
+
+    It is shown once; only what scrypt makes of it stays, on the engine.
+    """
+    return "-".join("".join(secrets.choice(_LETTERS) for _ in range(4)) for _ in range(4))
 
 
 def _waiting_body(form: dict[str, str]) -> dict[str, Any]:
