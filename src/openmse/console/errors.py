@@ -112,6 +112,19 @@ class NodeUntrusted(NodeUnreachable):
     code = "MSE-CON-031"
 
 
+class OtherIdentity(NodeUntrusted):
+    """Who answers shows a certificate that nobody has compared yet; ``fields`` has what it shows."""
+
+    def __init__(self, address: str, shown: str) -> None:
+        super().__init__(
+            f"The certificate at {address} has the fingerprint {shown}, not the one that was "
+            "confirmed; nothing was sent to it, nothing was changed.",
+            "Compare it with 'mse admin fingerprint' on the engine.",
+        )
+        self.fingerprint = shown
+        self.fields = {"fingerprint": shown}
+
+
 class NodeRefused(ConsoleError):
     """An engine said no; code, sentence and hint are the engine's."""
 

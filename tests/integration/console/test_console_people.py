@@ -147,7 +147,7 @@ def test_tokens_reach_no_further_than_their_role(console: ConsoleProcess) -> Non
     """They need no CSRF token, since no browser sends them by itself; ended ones are nothing."""
     with console.logged_in() as client:
         page = client.post(
-            "/me/tokens", data={"token_name": "graphs", "role": "viewer", "days": "1"}
+            "/me/tokens", data={"name": "graphs", "role": "viewer", "days": "1"}
         )
         found = re.search(r"msec_[\w-]+", page.text)
         assert found is not None

@@ -5,9 +5,6 @@ ever kept: it is used for the claim, in the step where it is typed.
 """
 
 import asyncio
-import ipaddress
-import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +13,17 @@ from fastapi.responses import Response
 
 from openmse import ports
 from openmse.console import licensing
-from openmse.console.context import Console, console_of
-from openmse.console.errors import Conflict, FormError, NodeRefused
-from openmse.console.nodes.client import NodeClient
+from openmse.console.context import console_of
+from openmse.console.errors import FormError, NodeRefused
+from openmse.console.managing import (
+    Wanted,
+    add_engine,
+    checked_address,
+    checked_name,
+    require_new,
+    who_answers,
+)
 from openmse.console.nodes.licences import Licences
-from openmse.console.nodes.models import Claimed, Info
-from openmse.console.nodes.tls import certificate_of, fingerprint
 from openmse.console.pages.common import form_of, go, page
 from openmse.console.pages.licences import shown_values, status_of, uploaded
 from openmse.console.people.access import Administrator
@@ -34,8 +36,6 @@ KIND = "engine"
 BEFORE_CLAIM = (("connect", "Connection"), ("trust", "Identity"), ("claim", "Log in"))
 OFFERED = (("licensing", "licensing", "Licensing"),)
 """What an engine may offer, and the step that this adds: its key and its title."""
-_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,62}$")
-_HOST = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,21 +166,16 @@ async def connect(request: Request, principal: Administrator, draft_id: str) -> 
     try:
         name = checked_name(form)
         address, port = checked_address(form)
-        await asyncio.to_thread(_require_new, console, name, address, port)
-        der = await certificate_of(address, port)
-        client = NodeClient(address, port, der, name=name)
-        try:
-            hello = await client.get("/v1/hello", dict)
-        finally:
-            await client.close()
+        await asyncio.to_thread(require_new, console, name, address, port)
+        answering = await who_answers(name, address, port)
     except FormError as error:
         return _page(request, principal, draft, "connect", errors=error.fields, status=422)
     except MseError as error:
         return _page(request, principal, draft, "connect", error=error, status=409)
     found = {
-        "certificate": der.hex(),
-        "fingerprint": fingerprint(der),
-        "product": str(hello.get("product", ""))[:64],
+        "certificate": answering.certificate.hex(),
+        "fingerprint": answering.fingerprint,
+        "product": answering.product,
         "is_confirmed": False,
     }
     await asyncio.to_thread(lambda: console.engines.keep_draft(draft, **found))
@@ -221,7 +216,7 @@ async def claim(request: Request, principal: Administrator, draft_id: str) -> Re
         confirm=form.get("confirm", ""),
     )
     try:
-        claimed = await claim_engine(console, wanted, principal.who)
+        claimed = await add_engine(console, request, principal, wanted)
     except NodeRefused as error:
         is_taken = error.code == "MSE-API-020"
         return _page(request, principal, draft, "claim", error=error, is_taken=is_taken, status=409)
@@ -229,125 +224,7 @@ async def claim(request: Request, principal: Administrator, draft_id: str) -> Re
         return _page(request, principal, draft, "claim", error=error, status=409)
     known = {"engine_id": claimed.engine_id, "offers": list(claimed.info.offers)}
     draft = await asyncio.to_thread(lambda: console.engines.keep_draft(draft, **known))
-    await asyncio.to_thread(
-        lambda: console.note(
-            request, principal, "add engine", target=wanted.name, detail=wanted.address
-        )
-    )
     return go(request, _after_claim(draft))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """An engine that is to be managed by this console."""
-
-    name: str
-    address: str
-    port: int
-    certificate: bytes
-    contact: str
-    user: str
-    password: str
-    confirm: str = ""
-    """The node's name, typed, where another console's claim is to be replaced."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimedEngine:
-    """An engine that this console manages now, and what it has told of itself."""
-
-    engine_id: int
-    info: Info
-
-
-async def claim_engine(
-    console: Console, wanted: Wanted, who: str, check: Callable[[Info], None] | None = None
-) -> ClaimedEngine:
-    """Claim at the engine, keep it, listen to it. Raises MseError.
-
-    ``check`` may raise what speaks against the engine; then nothing has been changed.
-    """
-    client = NodeClient(
-        wanted.address,
-        wanted.port,
-        wanted.certificate,
-        name=wanted.name,
-        user=(wanted.user, wanted.password),
-    )
-    try:
-        info: Info = await client.get("/v1/info", Info)
-        if check is not None:
-            check(info)
-        if wanted.confirm and wanted.confirm != info.node:
-            raise FormError({"confirm": f"This is not the name of the node ({info.node})."})
-        body = {
-            "id": console.store.console_id,
-            "name": console.settings.console.name,
-            "url": console.settings.shown_url,
-            "force": bool(wanted.confirm),
-            "confirm": wanted.confirm,
-        }
-        granted: Claimed = await client.send("POST", "/v1/console/claim", body, kind=Claimed)
-    finally:
-        await client.close()
-    engine_id = await asyncio.to_thread(
-        lambda: console.engines.add(
-            name=wanted.name,
-            address=wanted.address,
-            port=wanted.port,
-            contact=wanted.contact,
-            certificate=wanted.certificate,
-            fingerprint=fingerprint(wanted.certificate),
-            token=granted.token,
-            node=info.node,
-            udi=info.udi or "",
-            device_type=info.device_type or "",
-            version=info.version,
-            role=info.role,
-            added_by=who,
-        )
-    )
-    await asyncio.to_thread(
-        console.engines.note_sync, engine_id, "claim", "done", "The engine was added."
-    )
-    console.fleet.take(await asyncio.to_thread(console.engines.get, engine_id))
-    return ClaimedEngine(engine_id, info)
-
-
-def checked_name(form: dict[str, str]) -> str:
-    """The device name; raises FormError."""
-    name = form.get("name", "")
-    if not _NAME.match(name):
-        raise FormError(
-            {"name": "1 to 63 letters, digits, blanks, '.', '_' or '-'; a letter or digit first."}
-        )
-    return name
-
-
-def checked_address(form: dict[str, str]) -> tuple[str, int]:
-    """Address and port of the management API; raises FormError."""
-    address, port = form.get("address", ""), form.get("port") or str(ports.MANAGEMENT)
-    faults = {}
-    try:
-        address = str(ipaddress.ip_address(address.strip("[]")))
-    except ValueError:
-        if not _HOST.match(address) or re.fullmatch(r"[0-9.]+", address):
-            faults["address"] = "An IP address such as 10.10.10.11, or a host name."
-    if not (port.isdecimal() and 0 < int(port) < 65536):
-        faults["port"] = "A port is a number from 1 to 65535."
-    if faults:
-        raise FormError(faults)
-    return address, int(port)
-
-
-def _require_new(console: Console, name: str, address: str, port: int) -> None:
-    for engine in console.engines.all():
-        if engine.name == name:
-            raise FormError({"name": f"An engine '{name}' is in this console already."})
-        if (engine.address, engine.port) == (address, port):
-            raise Conflict(
-                f"This address is the engine '{engine.name}' already; nothing was changed."
-            )
 
 
 def _page(request: Request, principal: Principal, draft: Draft, step: str, **more: Any) -> Response:

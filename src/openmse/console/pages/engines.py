@@ -8,11 +8,18 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
-from openmse.console.context import Console, console_of
-from openmse.console.errors import FormError
+from openmse.console.context import console_of
+from openmse.console.errors import FormError, OtherIdentity
 from openmse.console.live.pairs import pair_of
 from openmse.console.live.views import SORT_KEYS, ListQuery, engine_view, find
-from openmse.console.nodes.tls import certificate_of, fingerprint
+from openmse.console.managing import (
+    Change,
+    change_engine,
+    checked_address,
+    checked_name,
+    forget_engine,
+    synchronize_engine,
+)
 from openmse.console.pages.common import form_of, go, is_fragment, language_of, page
 from openmse.console.people.access import Administrator, Viewer
 from openmse.console.people.roles import Principal
@@ -118,24 +125,8 @@ async def engine_page(request: Request, principal: Viewer, engine_id: int) -> Re
 @router.post("/engines/{engine_id:int}/synchronize")
 async def synchronize(request: Request, principal: Administrator, engine_id: int) -> Response:
     """Read again who the engine is; what comes of it is in the history."""
-    await synchronize_engine(request, principal, engine_id)
+    await synchronize_engine(console_of(request), request, principal, engine_id)
     return go(request, f"/engines/{engine_id}")
-
-
-async def synchronize_engine(request: Request, principal: Principal, engine_id: int) -> None:
-    """The same for the API. Raises NotFound."""
-    console = console_of(request)
-    feed = console.fleet.feed(engine_id)
-    try:
-        await feed.refresh_info()
-    except MseError as error:
-        await asyncio.to_thread(
-            console.engines.note_sync, engine_id, "facts", "failed", error.sentence
-        )
-    else:
-        sentence = "Version, role, addresses and services were read."
-        await asyncio.to_thread(console.engines.note_sync, engine_id, "facts", "done", sentence)
-    await asyncio.to_thread(_note, console, request, principal, "synchronize", engine_id)
 
 
 @router.get("/engines/{engine_id:int}/edit")
@@ -154,29 +145,27 @@ async def edit_page(request: Request, principal: Administrator, engine_id: int) 
 @router.post("/engines/{engine_id:int}/edit")
 async def edit(request: Request, principal: Administrator, engine_id: int) -> Response:
     """Keep the changes; a new address must show a certificate that the person confirms."""
-    from openmse.console.pages.add_engine import checked_address, checked_name
-
     console = console_of(request)
-    engine = console.fleet.get(engine_id).engine
+    console.fleet.get(engine_id)
     form = dict.fromkeys(("name", "address", "port", "contact"), "") | await form_of(request)
     try:
         name = checked_name(form)
         address, port = checked_address(form)
+        change = Change(
+            name=name,
+            contact=form["contact"],
+            address=address,
+            port=port,
+            is_renewed=bool(form.get("repin")),
+            confirmed=form.get("confirmed", ""),
+        )
+        await change_engine(console, request, principal, engine_id, change)
     except FormError as error:
         return _edit(request, principal, engine_id, form, errors=error.fields, status=422)
-    values: dict[str, Any] = {"name": name, "contact": form.get("contact", "")[:128]}
-    try:
-        if (address, port) != (engine.address, engine.port) or form.get("repin"):
-            der = await certificate_of(address, port)
-            shown = fingerprint(der)
-            if shown != engine.fingerprint and form.get("confirmed") != shown:
-                return _edit(request, principal, engine_id, form, new_fingerprint=shown)
-            values |= {"address": address, "port": port, "certificate": der, "fingerprint": shown}
-        await asyncio.to_thread(console.engines.change, engine_id, **values)
+    except OtherIdentity as error:
+        return _edit(request, principal, engine_id, form, new_fingerprint=error.fingerprint)
     except MseError as error:
         return _edit(request, principal, engine_id, form, error=error, status=409)
-    await console.fleet.renew(engine_id)
-    await asyncio.to_thread(_note, console, request, principal, "edit engine", engine_id)
     return go(request, f"/engines/{engine_id}")
 
 
@@ -220,23 +209,5 @@ async def delete_dialog(request: Request, principal: Administrator, engine_id: i
 @router.post("/engines/{engine_id:int}/delete")
 async def delete(request: Request, principal: Administrator, engine_id: int) -> Response:
     """Give the engine back and forget it; works although it is dead."""
-    console = console_of(request)
-    feed = console.fleet.feed(engine_id)
-    name, released = feed.live.engine.name, "the engine was told"
-    try:
-        await feed.client.send("POST", "/v1/console/release")
-    except MseError as error:
-        released = f"the engine could not be told: {error.sentence}"
-    await console.fleet.drop(engine_id)
-    await asyncio.to_thread(console.engines.remove, engine_id)
-    await asyncio.to_thread(
-        lambda: console.note(request, principal, "delete engine", target=name, detail=released)
-    )
+    await forget_engine(console_of(request), request, principal, engine_id)
     return go(request, "/engines")
-
-
-def _note(
-    console: Console, request: Request, principal: Principal, action: str, engine_id: int
-) -> None:
-    name = console.fleet.get(engine_id).engine.name
-    console.note(request, principal, action, target=name)

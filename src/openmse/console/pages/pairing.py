@@ -11,30 +11,18 @@ from openmse import ports
 from openmse.console import licensing
 from openmse.console.context import Console, console_of
 from openmse.console.errors import Conflict, FormError
-from openmse.console.live.pairing import (
-    Pairing,
-    PairOrder,
-    require_supported,
-    why_unsupported,
-)
-from openmse.console.live.pairs import pair_of
+from openmse.console.live.pairing import PairOrder, require_supported, why_unsupported
+from openmse.console.managing import Wanted, add_engine, checked_address, checked_name
 from openmse.console.nodes.tls import certificate_of, fingerprint
-from openmse.console.pages.add_engine import (
-    Wanted,
-    WizardStep,
-    checked_address,
-    checked_name,
-    claim_engine,
-)
+from openmse.console.pages.add_engine import WizardStep
 from openmse.console.pages.common import form_of, go, page
 from openmse.console.pages.licences import shown_values, status_of, uploaded
 from openmse.console.pages.moves import settings_body
 from openmse.console.pages.witness import witness_of
+from openmse.console.pairing import begin_pairing, require_pair_of, require_unpaired
 from openmse.console.people.access import Administrator
 from openmse.console.people.roles import Principal
 from openmse.console.store.engines import Draft, Engine
-from openmse.console.store.past import Action, new_action_id
-from openmse.console.store.store import now
 from openmse.errors import MseError
 
 router = APIRouter(include_in_schema=False)
@@ -57,7 +45,7 @@ async def begin(request: Request, principal: Administrator, engine_id: int) -> R
     """A new draft for this primary."""
     console = console_of(request)
     engine = console.fleet.get(engine_id).engine
-    _require_unpaired(console, engine)
+    require_unpaired(console, engine)
     draft_id = await asyncio.to_thread(
         console.engines.new_draft, principal.name, KIND, {"primary": engine_id}
     )
@@ -135,7 +123,7 @@ async def _chosen(request: Request, draft: Draft, secondary_id: int) -> Response
     """
     console = console_of(request)
     primary_id = int(draft.data["primary"])
-    _require_unpaired(console, console.fleet.get(secondary_id).engine)
+    require_unpaired(console, console.fleet.get(secondary_id).engine)
     await require_pair_of(console, primary_id, secondary_id)
     is_wanted = False
     with suppress(MseError):  # licences keep nobody from pairing
@@ -144,16 +132,6 @@ async def _chosen(request: Request, draft: Draft, secondary_id: int) -> Response
     await asyncio.to_thread(lambda: console.engines.keep_draft(draft, **kept))
     step = "activation" if is_wanted else "pair"
     return go(request, f"/engines/{primary_id}/pair/{draft.id}/{step}")
-
-
-async def require_pair_of(console: Console, primary_id: int, secondary_id: int) -> None:
-    """Ask both what they are, and raise Conflict unless such machines pair. Raises MseError."""
-    feeds = console.fleet.feed(primary_id), console.fleet.feed(secondary_id)
-    await asyncio.gather(*(feed.refresh_info() for feed in feeds))
-    primary, secondary_info = (feed.live.info for feed in feeds)
-    assert primary is not None
-    assert secondary_info is not None
-    require_supported(primary, secondary_info)
 
 
 @router.post("/engines/{engine_id:int}/pair/{draft_id}/trust")
@@ -183,9 +161,7 @@ async def claim(
     try:
         if str(draft.data.get("known_id", "")).isdecimal():
             return await _chosen(request, draft, int(draft.data["known_id"]))
-        secondary_id = await _claimed(console, draft, form, principal.who)
-        name = console.fleet.get(secondary_id).engine.name
-        await asyncio.to_thread(lambda: console.note(request, principal, "add engine", target=name))
+        secondary_id = await _claimed(request, principal, draft, form)
         return await _chosen(request, draft, secondary_id)
     except FormError as error:
         return _page(request, principal, draft, "claim", errors=error.fields, status=422)
@@ -242,42 +218,30 @@ async def pair(
     try:
         settings = settings_body(form)
         witness = witness_of(form, console)
-        primary = console.fleet.get(engine_id).engine
-        _require_unpaired(console, primary)
         if not str(draft.data.get("known_id", "")).isdecimal():
             raise Conflict("It is not known yet which secondary; nothing was changed.")
-        secondary_id = int(draft.data["known_id"])
-        _require_unpaired(console, console.fleet.get(secondary_id).engine)
-        await require_pair_of(console, engine_id, secondary_id)
+        order = PairOrder(
+            primary_id=engine_id,
+            secondary_id=int(draft.data["known_id"]),
+            witness=witness,
+            settings=settings,
+        )
+        action = await begin_pairing(console, request, principal, order)
     except FormError as error:
         return _page(
             request, principal, draft, "pair", errors=error.fields, error=error, status=422
         )
     except MseError as error:
         return _page(request, principal, draft, "pair", error=error, status=409)
-    order = PairOrder(
-        primary_id=engine_id, secondary_id=secondary_id, witness=witness, settings=settings
-    )
-    other = console.fleet.get(secondary_id).engine
-    action = Action(
-        id=new_action_id(),
-        kind="pair",
-        engine_id=engine_id,
-        title=f"{primary.name} + {other.name}",
-        who=principal.who,
-        state="running",
-        started_at=now(),
-    )
-    await console.actions.run(action, Pairing(console.fleet, console.actions, order).run)
     await asyncio.to_thread(console.engines.drop_draft, draft_id)
-    await asyncio.to_thread(
-        lambda: console.note(request, principal, "pair", target=action.title, outcome="begun")
-    )
     return go(request, f"/actions/{action.id}")
 
 
-async def _claimed(console: Console, draft: Draft, form: dict[str, str], who: str) -> int:
+async def _claimed(
+    request: Request, principal: Principal, draft: Draft, form: dict[str, str]
+) -> int:
     """The secondary, claimed now. Raises MseError: first of all where it does not fit."""
+    console = console_of(request)
     if not draft.data.get("is_confirmed"):
         raise Conflict("The fingerprint of the secondary has not been confirmed yet.")
     if not form.get("user") or not form.get("password"):
@@ -295,19 +259,12 @@ async def _claimed(console: Console, draft: Draft, form: dict[str, str], who: st
     await primary.refresh_info()
     mine = primary.live.info
     assert mine is not None
-    claimed = await claim_engine(console, wanted, who, lambda info: require_supported(mine, info))
+    claimed = await add_engine(
+        console, request, principal, wanted, check=lambda info: require_supported(mine, info)
+    )
     known = str(claimed.engine_id)
     await asyncio.to_thread(lambda: console.engines.keep_draft(draft, known_id=known))
     return claimed.engine_id
-
-
-def _require_unpaired(console: Console, engine: Engine) -> None:
-    pair_found = pair_of(console.fleet.all(), engine.id)
-    if pair_found is not None:
-        raise Conflict(
-            f"{engine.name} is paired already ({pair_found.name}); nothing was changed.",
-            "Unpair it on its page first.",
-        )
 
 
 def _candidates(console: Console, primary_id: int) -> list[tuple[Engine, str]]:

@@ -2,10 +2,13 @@
 
 import re
 import time
+from collections.abc import Mapping
 
-from openmse.console.context import Console
+from fastapi import Request
+
+from openmse.console.context import Console, address_of
 from openmse.console.errors import FormError, LockedOut, LoginRefused, NotFound
-from openmse.console.people.roles import Role
+from openmse.console.people.roles import Principal, Role
 from openmse.console.people.secrets import (
     digest,
     hash_password,
@@ -99,3 +102,29 @@ def check_new_user(name: str, password: str, again: str | None = None) -> None:
         faults["password_again"] = "The two passwords differ."
     if faults:
         raise FormError(faults)
+
+
+def change_own_password(
+    console: Console, request: Request, principal: Principal, form: Mapping[str, str]
+) -> None:
+    """Give whoever asks a new password, noted; all sessions end. The form has ``old_password``,
+    ``password``, and ``password_again`` where it was typed twice.
+
+    Raises: FormError where one cannot be used, LockedOut after too many wrong guesses; then
+    nothing has changed.
+    """
+    name, password = principal.user_name, form.get("password", "")
+    faults = {}
+    fault = password_fault(password, name)
+    if fault:
+        faults["password"] = fault
+    if form.get("password_again", password) != password:
+        faults["password_again"] = "The two passwords differ."
+    if faults:
+        raise FormError(faults)
+    try:
+        log_in(console, name, form.get("old_password", ""), address_of(request))
+    except LoginRefused as error:
+        raise FormError({"old_password": "This is not your present password."}) from error
+    console.people.change(name, password_hash=hash_password(password))
+    console.note(request, principal, "change password", target=name)

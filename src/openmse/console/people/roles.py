@@ -41,10 +41,19 @@ class Principal:
     csrf: str = ""
     session: str = ""
     """The hash of the session's secret; '' for tokens."""
+    owner: str = ""
+    """The user that a token belongs to; '' for users."""
+    ends_at: str = ""
+    """When the token ends, ISO 8601 in UTC; '' for never, and for users."""
 
     def may(self, needed: Role) -> bool:
         """Whether this one may do what ``needed`` is asked for."""
         return self.role.may(needed)
+
+    @property
+    def user_name(self) -> str:
+        """The user who is behind it, also behind a token."""
+        return self.owner or self.name
 
     @property
     def who(self) -> str:

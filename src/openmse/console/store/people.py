@@ -35,6 +35,7 @@ class Token:
     id: int
     name: str
     role: Role
+    user_id: int
     owner: str
     created_at: str
     expires_at: str
@@ -168,10 +169,10 @@ class People:
         with self._store.read() as c:
             return [_token(row) for row in c.execute(query)]
 
-    def add_token(self, secret: str, name: str, role: Role, user_id: int, expires_at: str) -> None:
-        """Keep a token's hash."""
+    def add_token(self, secret: str, name: str, role: Role, user_id: int, expires_at: str) -> int:
+        """Keep a token's hash; its id."""
         with self._store.write() as c:
-            c.execute(
+            done = c.execute(
                 insert(tokens).values(
                     hash=digest(secret),
                     name=name,
@@ -181,6 +182,9 @@ class People:
                     expires_at=expires_at,
                 )
             )
+            key = done.inserted_primary_key
+            assert key is not None
+            return int(key[0])
 
     def remove_token(self, token_id: int) -> str:
         """End a token; its name."""
@@ -194,7 +198,7 @@ class People:
     def by_token(self, secret: str) -> Principal | None:
         """Who a token belongs to: never more than its owner may at this moment."""
         query = (
-            select(tokens, users.c.role.label("owner_role"))
+            select(tokens, users.c.role.label("owner_role"), users.c.name.label("owner"))
             .join(users, users.c.id == tokens.c.user_id)
             .where(tokens.c.hash == digest(secret), users.c.is_disabled.is_(False))
         )
@@ -205,7 +209,14 @@ class People:
             if row.used_at < now(-60):
                 c.execute(update(tokens).where(tokens.c.id == row.id).values(used_at=now()))
         role = min(Role(row.role), Role(row.owner_role), key=lambda role: role.rank)
-        return Principal(user_id=row.user_id, name=row.name, role=role, kind="token")
+        return Principal(
+            user_id=row.user_id,
+            name=row.name,
+            role=role,
+            kind="token",
+            owner=row.owner,
+            ends_at=row.expires_at,
+        )
 
 
 def _keep_an_administrator(c: Connection) -> None:
@@ -240,6 +251,7 @@ def _token(row: Row[Any]) -> Token:
         id=row.id,
         name=row.name,
         role=Role(row.role),
+        user_id=row.user_id,
         owner=row.owner,
         created_at=row.created_at,
         expires_at=row.expires_at,
