@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from openmse import __version__
-from openmse.console.api import fleet_metrics, licences, routes
+from openmse.console.api import api_routers
 from openmse.console.assets import Assets
 from openmse.console.context import Console
 from openmse.console.errors import ConsoleError, NotFound, NotLoggedIn
@@ -94,11 +94,8 @@ def make_app(console: Console) -> FastAPI:
     app.mount("/static", Assets(STATIC), name="static")
     app.include_router(live.router)
     app.include_router(login.router)
-    for router in all_routers():
+    for router in (*all_routers(), *api_routers()):
         app.include_router(router)
-    app.include_router(routes.router)
-    app.include_router(licences.router)
-    app.include_router(fleet_metrics.router)
     _handle_errors(app)
     return app
 

@@ -13,9 +13,9 @@ from openmse.console.live.specials import standing
 from openmse.console.live.state import EngineLive, Reach
 from openmse.console.live.timeline import bars, place, timeline
 from openmse.console.live.views import ListQuery, engine_view, find
+from openmse.console.lookback import as_csv, fitting_span
 from openmse.console.nodes.models import Party, Register, Snapshot, Summary, WhyNot
 from openmse.console.nodes.sse import SseParser
-from openmse.console.pages.past import as_csv, fitting_span
 from openmse.console.store.engines import Engine
 from openmse.console.store.past import Event
 

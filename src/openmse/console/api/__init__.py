@@ -1,1 +1,10 @@
 """The console for programs: the same roles, the same dependencies, described by OpenAPI."""
+
+from fastapi import APIRouter
+
+
+def api_routers() -> list[APIRouter]:
+    """The routers of everything for programs."""
+    from openmse.console.api import fleet_metrics, licences, past, people, routes
+
+    return [module.router for module in (routes, past, licences, people, fleet_metrics)]

@@ -8,12 +8,13 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from openmse.console.api.described import SECURITY
 from openmse.console.context import Console, console_of
 from openmse.console.live.pairs import pair_view, pairs_of
 from openmse.console.live.views import engine_view
 from openmse.console.people.access import Viewer
 
-router = APIRouter(tags=["metrics"])
+router = APIRouter(tags=["metrics"], dependencies=SECURITY)
 HEALTHS = ("ok", "warn", "bad", "running", "off")
 
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from openmse.console import licensing
-from openmse.console.api.models import Strict
+from openmse.console.api.described import ERRORS, SECURITY, Strict
 from openmse.console.context import console_of
 from openmse.console.live.licences import (
     KINDS,
@@ -27,7 +27,7 @@ from openmse.console.nodes.licences import (
 from openmse.console.pages.licences import rows_of
 from openmse.console.people.access import Administrator, Viewer
 
-router = APIRouter(prefix="/api/v1", tags=["licences"])
+router = APIRouter(prefix="/api/v1", tags=["licences"], responses=ERRORS, dependencies=SECURITY)
 
 
 class LimitOut(BaseModel):

@@ -1,19 +1,15 @@
 """The shapes of the REST API; durations end in ``_s`` or ``_ms``, sizes in ``_bytes``."""
 
-from typing import Any
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from openmse import ports
+from openmse.console.api.described import Strict
 from openmse.console.live.pairs import PairView
 from openmse.console.live.views import EngineView
+from openmse.console.nodes.models import Alarm, TakeoverView
 from openmse.console.store.past import Action
-
-
-class Strict(BaseModel):
-    """Bodies with unknown fields are refused: a typing error must not pass for a wish."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class ServiceOut(BaseModel):
@@ -23,6 +19,16 @@ class ServiceOut(BaseModel):
     version: str
     admin_status: str
     service_status: str
+
+
+class AlarmOut(BaseModel):
+    """Something that wants attention, as an engine says it."""
+
+    kind: str
+    severity: str = Field(description="warning or error")
+    sentence: str
+    action: str = Field(description="what to do about it")
+    seen_by: str = Field(description="the engine that says it")
 
 
 class EngineOut(BaseModel):
@@ -47,7 +53,30 @@ class EngineOut(BaseModel):
     reason: str
     peer: str | None
     error: str
+    alarms: list[AlarmOut]
     services: list[ServiceOut]
+
+
+class EnginesOut(BaseModel):
+    """Engines of a page, and how many match on all pages."""
+
+    engines: list[EngineOut]
+    count: int
+
+
+class SynchronizationOut(BaseModel):
+    """Something that was sent to an engine, or read from it."""
+
+    at: str
+    what: str
+    outcome: str
+    sentence: str
+
+
+class SynchronizationsOut(BaseModel):
+    """The synchronization history, newest first."""
+
+    synchronizations: list[SynchronizationOut]
 
 
 class PairOut(BaseModel):
@@ -64,13 +93,21 @@ class PairOut(BaseModel):
     progress_percent: int | None
     round_trip_ms: float | None
     lag_bytes: int | None
-    witness: str
+    witness: str = Field(description="Heard, Silent, None or Unknown")
+    witness_name: str | None
+    alarms: list[AlarmOut] = Field(description="each once, as the first engine says it")
     term: int | None
     epoch: int | None
     mode: str | None
     why_not_switchover: str
     why_not_failback: str
     why_not_takeover: str
+
+
+class PairsOut(BaseModel):
+    """All pairs, by name."""
+
+    pairs: list[PairOut]
 
 
 class StepOut(BaseModel):
@@ -105,7 +142,7 @@ class EngineIn(Strict):
 
     name: str
     address: str
-    port: int = 8466
+    port: int = ports.MANAGEMENT
     contact: str = ""
     fingerprint: str
     user: str
@@ -114,19 +151,34 @@ class EngineIn(Strict):
 
 
 class EngineChange(Strict):
-    """What may be changed without connecting anew."""
+    """What is to be another; what is left out stays."""
 
     name: str | None = None
     contact: str | None = None
+    address: str | None = None
+    port: int | None = None
+    is_renewed: bool = Field(
+        False, description="its certificate was renewed: look at it at the same address, too"
+    )
+    fingerprint: str = Field(
+        "", description="the one that was compared, where another certificate answers"
+    )
 
 
-class PairIn(Strict):
-    """Two engines of this console that are to be a pair."""
+class AddressIn(Strict):
+    """Where an engine's management API may be."""
 
-    primary_id: int
-    secondary_id: int
-    witness: dict[str, Any] | None = None
-    settings: dict[str, Any] = Field(default_factory=dict)
+    address: str
+    port: int = ports.MANAGEMENT
+
+
+class AnsweringOut(BaseModel):
+    """Who answers there: compare the fingerprint with `mse admin fingerprint` on the engine."""
+
+    address: str
+    port: int
+    fingerprint: str
+    product: str
 
 
 class DoIn(Strict):
@@ -169,42 +221,80 @@ class MaintenanceIn(Strict):
     is_on: bool
 
 
+Seconds = Annotated[float, Field(allow_inf_nan=False)]
+
+
 class SettingsIn(Strict):
     """Only what is given changes."""
 
-    failover_wait_s: float | None = None
+    failover_wait_s: Seconds | None = None
     failover_type: str | None = None
     failback_type: str | None = None
     no_witness_mode: str | None = None
     boot_alone: str | None = None
-    boot_patience_s: float | None = None
-    failback_stable_s: float | None = None
+    boot_patience_s: Seconds | None = None
+    failback_stable_s: Seconds | None = None
 
 
-class UserIn(Strict):
-    """A new user."""
+class SettingsOut(BaseModel):
+    """The settings in force, and what follows from the failover wait."""
 
-    name: str
-    password: str
-    role: str
+    failover_wait_s: float
+    failover_type: str
+    failback_type: str
+    no_witness_mode: str
+    boot_alone: str
+    boot_patience_s: float
+    failback_stable_s: float
+    is_maintenance: bool
+    lease_s: float
+    heartbeat_s: float
+    peer_lost_after_s: float
 
 
-class UserChange(Strict):
-    """What is to be another; what is left out stays."""
+class PairIn(Strict):
+    """Two engines of this console that are to be a pair; without ``witness`` nobody takes over by
+    itself."""
 
-    role: str | None = None
-    password: str | None = None
-    is_disabled: bool | None = None
+    primary_id: int
+    secondary_id: int
+    witness: WitnessIn | None = None
+    settings: SettingsIn = Field(default_factory=SettingsIn)
 
 
-class UserOut(BaseModel):
-    """A user; no hash ever leaves the store."""
+class LossOut(BaseModel):
+    """What a takeover by force could lose; null where it is not known."""
 
-    name: str
-    role: str
-    is_disabled: bool
-    created_at: str
-    seen_at: str | None
+    owner: str
+    without_owner_s: float | None
+    behind_bytes: int | None
+    sentence: str
+
+
+class TakeoverOut(BaseModel):
+    """What speaks for and against a takeover by force."""
+
+    warning: str
+    why_not: str = Field(description="why the machine does not take over by itself")
+    stands: str = Field(
+        description="owner, alone (the owner went on without it), pinned, or empty: in step"
+    )
+    loss: LossOut | None
+
+
+class MoveFactsOut(BaseModel):
+    """What a person sees before a move is begun."""
+
+    kind: str
+    role: str = Field(description="the role that it needs")
+    may_lose_data: bool
+    asked: str | None = Field(description="the node that it is asked of; null: nobody answers")
+    other: str = Field(description="the node that does not own")
+    confirm: str | None = Field(description="what confirm has to be; null where none is needed")
+    why_not: str = Field(description="why it is not possible now, or empty")
+    why_not_code: str = Field(description="the same of an action for rare situations")
+    last_pause_ms: int | None = Field(description="the pause of the last planned move")
+    takeover: TakeoverOut | None
 
 
 def engine_out(view: EngineView) -> EngineOut:
@@ -230,6 +320,7 @@ def engine_out(view: EngineView) -> EngineOut:
         reason=view.reason,
         peer=view.peer or None,
         error=view.error,
+        alarms=[_alarm_out(alarm, view) for alarm in view.alarms],
         services=[
             ServiceOut(
                 name=s.name,
@@ -239,6 +330,43 @@ def engine_out(view: EngineView) -> EngineOut:
             )
             for s in view.services
         ],
+    )
+
+
+def _alarm_out(alarm: Alarm, view: EngineView) -> AlarmOut:
+    return AlarmOut(
+        kind=alarm.kind,
+        severity=alarm.severity,
+        sentence=alarm.sentence,
+        action=alarm.action,
+        seen_by=view.engine.name,
+    )
+
+
+def _alarms_of(view: PairView) -> list[AlarmOut]:
+    """What both machines say, each sentence once."""
+    found: dict[str, AlarmOut] = {}
+    for machine in view.machines:
+        for alarm in machine.alarms:
+            found.setdefault(alarm.sentence, _alarm_out(alarm, machine))
+    return list(found.values())
+
+
+def takeover_out(view: TakeoverView, stands: str) -> TakeoverOut:
+    """A takeover by force as the API shows it."""
+    loss = view.loss
+    return TakeoverOut(
+        warning=view.warning,
+        why_not=view.why_not,
+        stands=stands,
+        loss=LossOut(
+            owner=loss.owner,
+            without_owner_s=loss.without_owner_s if loss.without_owner_s >= 0 else None,
+            behind_bytes=loss.behind_bytes if loss.behind_bytes >= 0 else None,
+            sentence=loss.sentence,
+        )
+        if loss is not None
+        else None,
     )
 
 
@@ -258,6 +386,8 @@ def pair_out(view: PairView) -> PairOut:
         round_trip_ms=view.round_trip_ms if view.round_trip_ms >= 0 else None,
         lag_bytes=view.lag_bytes if view.lag_bytes >= 0 else None,
         witness=view.witness.word,
+        witness_name=view.witness_name or None,
+        alarms=_alarms_of(view),
         term=register.term if register else None,
         epoch=register.epoch if register else None,
         mode=register.mode if register else None,

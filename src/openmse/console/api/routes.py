@@ -1,34 +1,44 @@
-"""``/api/v1``: everything that pages do, for programs."""
+"""``/api/v1`` for engines and pairs: everything that pages do, for programs."""
 
 import asyncio
 import time
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from msgspec.structs import asdict
 
+from openmse.console import managing
 from openmse.console.api import models
+from openmse.console.api.described import ERRORS, SECURITY
 from openmse.console.context import Console, console_of
-from openmse.console.errors import Conflict, FormError, NodeUntrusted
-from openmse.console.live.actions import Order
-from openmse.console.live.pairing import Pairing, PairOrder
-from openmse.console.live.pairs import pair_view, pairs_of
+from openmse.console.errors import FormError
+from openmse.console.live.pairing import PairOrder
+from openmse.console.live.pairs import PairView, pair_view, pairs_of
 from openmse.console.live.views import SORT_KEYS, ListQuery, engine_view, find
-from openmse.console.nodes.tls import certificate_of, fingerprint
-from openmse.console.pages import engines, moves, people, stop, witness
-from openmse.console.pages.add_engine import Wanted, claim_engine
-from openmse.console.pages.pairing import require_pair_of
+from openmse.console.nodes.models import GroupSettings
+from openmse.console.pages import moves, stop, witness
 from openmse.console.pages.pairs import asked_engine, require_pair
-from openmse.console.pages.people import role_of
+from openmse.console.pairing import begin_pairing
 from openmse.console.people.access import Administrator, Operator, Viewer
-from openmse.console.people.login import check_new_user
-from openmse.console.people.roles import Principal
-from openmse.console.people.secrets import hash_password
-from openmse.console.store.audit import AuditQuery
-from openmse.console.store.past import Action, EventQuery, new_action_id
-from openmse.console.store.store import now
-from openmse.errors import MseError
 
-router = APIRouter(prefix="/api/v1", tags=["console"])
+router = APIRouter(
+    prefix="/api/v1",
+    tags=["engines and pairs"],
+    responses=ERRORS,
+    dependencies=SECURITY,
+)
+WITNESS_FIELDS = {
+    "witness": "kind",
+    "witness_name": "name",
+    "witness_address": "address",
+    "witness_port": "pairing_port",
+    "witness_password": "password",
+    "etcd_endpoints": "endpoints",
+    "etcd_ca_file": "ca_file",
+    "etcd_cert_file": "cert_file",
+    "etcd_key_file": "key_file",
+}
+"""Field of the page's form -> field of ``WitnessIn``."""
 
 
 @router.get("/engines")
@@ -39,24 +49,42 @@ async def list_engines(
     text: str = "",
     show: str = "",
     sort: str = "trouble",
+    down: bool = False,
     page: int = 1,
-) -> dict[str, Any]:
-    """Engines, trouble first; 50 a page. ``show``: trouble, unpaired, primary or secondary."""
+) -> models.EnginesOut:
+    """Engines, trouble first; 50 a page. ``show``: trouble, unpaired, primary or secondary;
+    ``sort``: trouble, name, type, address, version, reach, state or secondary."""
     now_s = time.monotonic()
     console = console_of(request)
     views = [console.topics.view(live, now_s) for live in console.fleet.all()]
     wanted = ListQuery(
-        text=text, show=show, sort=sort if sort in SORT_KEYS else "trouble", page=max(1, page)
+        text=text,
+        show=show,
+        sort=sort if sort in SORT_KEYS else "trouble",
+        is_descending=down,
+        page=max(1, page),
     )
     rows, count = find(views, wanted)
-    return {"engines": [models.engine_out(view) for view in rows], "count": count}
+    return models.EnginesOut(engines=[models.engine_out(view) for view in rows], count=count)
 
 
 @router.get("/engines/{engine_id}")
 async def get_engine(request: Request, _principal: Viewer, engine_id: int) -> models.EngineOut:
     """One engine."""
-    live = console_of(request).fleet.get(engine_id)
-    return models.engine_out(engine_view(live, time.monotonic()))
+    return _engine_out(console_of(request), engine_id)
+
+
+@router.post("/engines/check")
+async def check_engine(
+    _request: Request, _principal: Administrator, body: models.AddressIn
+) -> models.AnsweringOut:
+    """Who answers at an address, before an engine is added or moved there; nothing secret is
+    sent, nothing is changed."""
+    address, port = managing.checked_address(_form(body.model_dump()))
+    found = await managing.who_answers(address, address, port)
+    return models.AnsweringOut(
+        address=address, port=port, fingerprint=found.fingerprint, product=found.product
+    )
 
 
 @router.post("/engines", status_code=201)
@@ -64,75 +92,91 @@ async def add_engine(
     request: Request, principal: Administrator, body: models.EngineIn
 ) -> models.EngineOut:
     """Add an engine; refused before anything secret is sent if the fingerprint is another."""
-    console = console_of(request)
-    der = await certificate_of(body.address, body.port)
-    if fingerprint(der) != body.fingerprint:
-        raise NodeUntrusted(
-            f"The certificate at {body.address} has the fingerprint {fingerprint(der)}, not the "
-            "one that was given; nothing was sent to it.",
-            "Compare it with 'mse admin fingerprint' on the engine.",
-        )
-    given = body.model_dump(exclude={"fingerprint"})
-    claimed = await claim_engine(console, Wanted(certificate=der, **given), principal.who)
-    await _note(request, principal, "add engine", body.name)
-    return await get_engine(request, principal, claimed.engine_id)
+    console, form = console_of(request), _form(body.model_dump())
+    name = managing.checked_name(form)
+    address, port = managing.checked_address(form)
+    await asyncio.to_thread(managing.require_new, console, name, address, port)
+    wanted = managing.Wanted(
+        name=name,
+        address=address,
+        port=port,
+        certificate=await managing.confirmed_certificate(address, port, body.fingerprint),
+        contact=body.contact,
+        user=body.user,
+        password=body.password,
+        confirm=body.confirm,
+    )
+    claimed = await managing.add_engine(console, request, principal, wanted)
+    return _engine_out(console, claimed.engine_id)
 
 
 @router.patch("/engines/{engine_id}")
 async def change_engine(
     request: Request, principal: Administrator, engine_id: int, body: models.EngineChange
 ) -> models.EngineOut:
-    """Rename an engine, or change its contact."""
+    """Change name, contact, address or port. Where another certificate answers than the one that
+    was confirmed, ``fingerprint`` must be the new one, compared on the engine."""
     console = console_of(request)
-    values = body.model_dump(exclude_none=True)
-    console.fleet.get(engine_id)
-    await asyncio.to_thread(lambda: console.engines.change(engine_id, **values))
-    await console.fleet.renew(engine_id)
-    await _note(request, principal, "edit engine", str(engine_id))
-    return await get_engine(request, principal, engine_id)
+    engine = console.fleet.get(engine_id).engine
+    given = body.model_dump(include={"name", "contact", "address", "port"}, exclude_none=True)
+    if not given and not body.is_renewed:
+        raise FormError({}, "Nothing was given that could be changed.")
+    form = _form({"address": engine.address, "port": engine.port, **given})
+    address, port = managing.checked_address(form)
+    change = managing.Change(
+        name=managing.checked_name(form) if "name" in given else engine.name,
+        contact=form.get("contact", engine.contact),
+        address=address,
+        port=port,
+        is_renewed=body.is_renewed,
+        confirmed=body.fingerprint,
+    )
+    await managing.change_engine(console, request, principal, engine_id, change)
+    return _engine_out(console, engine_id)
 
 
 @router.delete("/engines/{engine_id}", status_code=204)
 async def delete_engine(request: Request, principal: Administrator, engine_id: int) -> Response:
     """Forget an engine; it goes on, and is told if it answers."""
-    console = console_of(request)
-    feed = console.fleet.feed(engine_id)
-    name, detail = feed.live.engine.name, "the engine was told"
-    try:
-        await feed.client.send("POST", "/v1/console/release")
-    except MseError as error:
-        detail = f"the engine could not be told: {error.sentence}"
-    await console.fleet.drop(engine_id)
-    await asyncio.to_thread(console.engines.remove, engine_id)
-    await _note(request, principal, "delete engine", name, detail=detail)
+    await managing.forget_engine(console_of(request), request, principal, engine_id)
     return Response(status_code=204)
 
 
 @router.get("/engines/{engine_id}/synchronizations")
-async def synchronizations(request: Request, _principal: Viewer, engine_id: int) -> dict[str, Any]:
+async def synchronizations(
+    request: Request, _principal: Viewer, engine_id: int
+) -> models.SynchronizationsOut:
     """The synchronization history, newest first."""
-    console = console_of(request)
-    console.fleet.get(engine_id)
-    found = await asyncio.to_thread(console.engines.sync_history, engine_id)
-    rows = [
-        {"at": e.at, "what": e.what, "outcome": e.outcome, "sentence": e.sentence} for e in found
-    ]
-    return {"synchronizations": rows}
+    return await _history(console_of(request), engine_id)
 
 
 @router.post("/engines/{engine_id}/synchronize")
-async def synchronize(request: Request, principal: Administrator, engine_id: int) -> dict[str, Any]:
+async def synchronize(
+    request: Request, principal: Administrator, engine_id: int
+) -> models.SynchronizationsOut:
     """Read again who the engine is; what came of it is the newest of the history."""
-    await engines.synchronize_engine(request, principal, engine_id)
-    return await synchronizations(request, principal, engine_id)
+    console = console_of(request)
+    await managing.synchronize_engine(console, request, principal, engine_id)
+    return await _history(console, engine_id)
+
+
+@router.post("/engines/{engine_id}/stop", status_code=202)
+async def stop_engine(
+    request: Request, principal: Administrator, engine_id: int, body: models.StopIn
+) -> models.ActionOut:
+    """Stop an engine on purpose, PostgreSQL included; ``confirm``: its node's name."""
+    action = await stop.begin_stop(
+        request, principal, engine_id, body.confirm, is_handover=body.handover
+    )
+    return models.action_out(action)
 
 
 @router.get("/pairs")
-async def list_pairs(request: Request, _principal: Viewer) -> dict[str, list[models.PairOut]]:
+async def list_pairs(request: Request, _principal: Viewer) -> models.PairsOut:
     """All pairs."""
     now_s = time.monotonic()
     pairs = pairs_of(console_of(request).fleet.all())
-    return {"pairs": [models.pair_out(pair_view(pair, now_s)) for pair in pairs]}
+    return models.PairsOut(pairs=[models.pair_out(pair_view(pair, now_s)) for pair in pairs])
 
 
 @router.get("/pairs/{engine_id}")
@@ -147,24 +191,25 @@ async def make_pair(
 ) -> models.ActionOut:
     """Pair two engines of this console; follow the action."""
     console = console_of(request)
-    primary = console.fleet.get(body.primary_id).engine
-    secondary = console.fleet.get(body.secondary_id).engine
-    if primary.group_key or secondary.group_key:
-        raise Conflict("One of these engines is paired already; nothing was changed.")
-    await require_pair_of(console, primary.id, secondary.id)
-    action = Action(
-        id=new_action_id(),
-        kind="pair",
-        engine_id=primary.id,
-        title=f"{primary.name} + {secondary.name}",
-        who=principal.who,
-        state="running",
-        started_at=now(),
+    order = PairOrder(
+        primary_id=body.primary_id,
+        secondary_id=body.secondary_id,
+        witness=_witness_of(body.witness, console) if body.witness is not None else None,
+        settings=body.settings.model_dump(exclude_none=True),
     )
-    order = PairOrder(**body.model_dump())
-    await console.actions.run(action, Pairing(console.fleet, console.actions, order).run)
-    await _note(request, principal, "pair", action.title, outcome="begun")
-    return models.action_out(action)
+    return models.action_out(await begin_pairing(console, request, principal, order))
+
+
+@router.get("/pairs/{engine_id}/do/{kind}")
+async def look_before(
+    request: Request, principal: Operator, engine_id: int, kind: str
+) -> models.MoveFactsOut:
+    """What is to be known before a move is begun, and what ``confirm`` has to be."""
+    console = console_of(request)
+    move = moves.move_of(kind, principal)
+    pair, view = require_pair(console, engine_id)
+    facts = await moves.facts_of(console, pair, view, move)
+    return _facts_out(move, view, facts)
 
 
 @router.post("/pairs/{engine_id}/do/{kind}", status_code=202)
@@ -173,17 +218,14 @@ async def do(
 ) -> models.ActionOut:
     """switchover, failback, drill, takeover, unpair, witness_remove, readmit, rejoin,
     release_protect or confirm_alone."""
-    console = console_of(request)
-    move = moves.move_of(kind, principal)
-    pair, view = require_pair(console, engine_id)
     form = {
         "confirm": body.confirm,
         "without_peer": "1" if body.without_peer else "",
         "password": body.password,
         "minutes": str(body.minutes),
     }
-    order = moves.order_of(pair, view, move, form, principal.who)
-    return await _begun(console, request, principal, order)
+    move = moves.move_of(kind, principal)
+    return models.action_out(await moves.begin_move(request, principal, engine_id, move, form))
 
 
 @router.put("/pairs/{engine_id}/witness", status_code=202)
@@ -191,21 +233,11 @@ async def replace_witness(
     request: Request, principal: Administrator, engine_id: int, body: models.WitnessIn
 ) -> models.ActionOut:
     """Give the third vote to another witness while the pair serves."""
-    console = console_of(request)
-    pair, view = require_pair(console, engine_id)
-    order = witness.order_of(pair, view, body.model_dump(), principal.who)
-    return await _begun(console, request, principal, order)
-
-
-@router.post("/engines/{engine_id}/stop", status_code=202)
-async def stop_engine(
-    request: Request, principal: Administrator, engine_id: int, body: models.StopIn
-) -> models.ActionOut:
-    """Stop an engine on purpose, PostgreSQL included; ``confirm``: its node's name."""
-    console = console_of(request)
-    engine = console.fleet.get(engine_id).engine
-    order = stop.order_of(engine, body.confirm, principal.who, is_handover=body.handover)
-    return await _begun(console, request, principal, order)
+    try:
+        action = await witness.begin_witness(request, principal, engine_id, _witness_form(body))
+    except FormError as error:
+        raise _renamed(error) from error
+    return models.action_out(action)
 
 
 @router.post("/pairs/{engine_id}/maintenance", status_code=202)
@@ -213,160 +245,93 @@ async def maintenance(
     request: Request, principal: Operator, engine_id: int, body: models.MaintenanceIn
 ) -> models.ActionOut:
     """Maintenance on or off."""
-    call = ("POST", "/v1/ha/maintenance")
-    return await _change(request, principal, engine_id, "maintenance", call=call, body=body)
+    action = await moves.begin_maintenance(request, principal, engine_id, is_on=body.is_on)
+    return models.action_out(action)
+
+
+@router.get("/pairs/{engine_id}/settings")
+async def get_settings(request: Request, _principal: Viewer, engine_id: int) -> models.SettingsOut:
+    """The group's settings in force, read from the owner at this moment."""
+    console = console_of(request)
+    pair, view = require_pair(console, engine_id)
+    client = console.fleet.feed(asked_engine(pair, view).engine.id).client
+    found: GroupSettings = await client.get("/v1/ha/settings", GroupSettings)
+    return models.SettingsOut(**asdict(found))
 
 
 @router.patch("/pairs/{engine_id}/settings", status_code=202)
-async def settings(
+async def change_settings(
     request: Request, principal: Administrator, engine_id: int, body: models.SettingsIn
 ) -> models.ActionOut:
     """Change the group's settings while it serves."""
-    call = ("PATCH", "/v1/ha/settings")
-    return await _change(request, principal, engine_id, "settings", call=call, body=body)
-
-
-@router.get("/pairs/{engine_id}/events")
-async def events(
-    request: Request,
-    _principal: Viewer,
-    engine_id: int,
-    *,
-    severity: str = "",
-    kind: str = "",
-    text: str = "",
-    since: str = "",
-    limit: int = 200,
-) -> dict[str, Any]:
-    """Events of both engines, newest first; ``since``: ISO, UTC."""
-    console = console_of(request)
-    pair, _ = require_pair(console, engine_id)
-    wanted = EventQuery(
-        engine_ids=pair.engine_ids,
-        severity=severity,
-        kind=kind,
-        text=text,
-        since=since,
-        limit=limit,
-    )
-    found = await asyncio.to_thread(console.past.events, wanted)
-    names = ("at", "node", "kind", "severity", "sentence", "term", "epoch")
-    return {"events": [{name: getattr(event, name) for name in names} for event in found]}
-
-
-@router.get("/actions/{action_id}")
-async def get_action(request: Request, _principal: Viewer, action_id: str) -> models.ActionOut:
-    """A long action with its steps."""
-    action = await asyncio.to_thread(console_of(request).actions.get, action_id)
-    return models.action_out(action)
-
-
-@router.get("/users")
-async def users(request: Request, _principal: Administrator) -> dict[str, list[models.UserOut]]:
-    """Everybody who may log in."""
-    found = await asyncio.to_thread(console_of(request).people.all)
-    rows = [
-        models.UserOut(
-            name=user.name,
-            role=user.role.value,
-            is_disabled=user.is_disabled,
-            created_at=user.created_at,
-            seen_at=user.seen_at or None,
-        )
-        for user in found
-    ]
-    return {"users": rows}
-
-
-@router.post("/users", status_code=201)
-async def add_user(
-    request: Request, principal: Administrator, body: models.UserIn
-) -> dict[str, str]:
-    """A new user."""
-    console = console_of(request)
-    check_new_user(body.name, body.password)
-    role = role_of({"role": body.role})
-    hashed = await asyncio.to_thread(hash_password, body.password)
-    await asyncio.to_thread(console.people.add, body.name, hashed, role)
-    await _note(request, principal, "add user", body.name, detail=role.value)
-    return {"name": body.name, "role": role.value}
-
-
-@router.patch("/users/{name}", status_code=204)
-async def change_user(
-    request: Request, principal: Administrator, name: str, body: models.UserChange
-) -> Response:
-    """Another role, another password, or shut out (and let in again)."""
-    form = {"role": body.role or "", "password": body.password or ""}
-    if body.is_disabled is not None:
-        form["disable"] = "yes" if body.is_disabled else "no"
-    if not any(form.values()):
-        raise FormError({}, "Nothing was given that could be changed.")
-    await people.change_user(request, principal, name, form)
-    return Response(status_code=204)
-
-
-@router.delete("/users/{name}", status_code=204)
-async def remove_user(request: Request, principal: Administrator, name: str) -> Response:
-    """Remove a user; never the last administrator."""
-    await asyncio.to_thread(console_of(request).people.remove, name)
-    await _note(request, principal, "remove user", name)
-    return Response(status_code=204)
-
-
-@router.get("/audit")
-async def audit(
-    request: Request, _principal: Administrator, limit: int = 100, before: int = 0
-) -> dict[str, Any]:
-    """Who did what, newest first; ``before``: an id, for paging."""
-    wanted = AuditQuery(limit=limit, before=before)
-    found = await asyncio.to_thread(console_of(request).audit.find, wanted)
-    names = ("id", "at", "who", "role", "address", "action", "target", "outcome", "detail")
-    return {"entries": [{name: getattr(entry, name) for name in names} for entry in found]}
-
-
-async def _change(
-    request: Request,
-    principal: Principal,
-    engine_id: int,
-    kind: str,
-    *,
-    call: tuple[str, str],
-    body: Any,
-) -> models.ActionOut:
-    console = console_of(request)
-    pair, view = require_pair(console, engine_id)
     given = body.model_dump(exclude_none=True)
     if not given:
         raise FormError({}, "Nothing was given that could be changed.")
-    order = Order(
-        kind=kind,
-        engine_id=asked_engine(pair, view).engine.id,
-        title=pair.name,
-        method=call[0],
-        path=call[1],
-        body=given,
-        who=principal.who,
-    )
-    return await _begun(console, request, principal, order)
+    return models.action_out(await moves.begin_settings(request, principal, engine_id, given))
 
 
-async def _begun(
-    console: Console, request: Request, principal: Principal, order: Order
-) -> models.ActionOut:
+def _form(given: dict[str, Any]) -> dict[str, str]:
+    """Values as a form has them, so that the same rules hold for both."""
+    return {key: str(value) for key, value in given.items()}
+
+
+def _engine_out(console: Console, engine_id: int) -> models.EngineOut:
+    return models.engine_out(engine_view(console.fleet.get(engine_id), time.monotonic()))
+
+
+async def _history(console: Console, engine_id: int) -> models.SynchronizationsOut:
+    console.fleet.get(engine_id)
+    found = await asyncio.to_thread(console.engines.sync_history, engine_id)
+    rows = [
+        models.SynchronizationOut(at=e.at, what=e.what, outcome=e.outcome, sentence=e.sentence)
+        for e in found
+    ]
+    return models.SynchronizationsOut(synchronizations=rows)
+
+
+def _witness_form(body: models.WitnessIn) -> dict[str, str]:
+    form = {field: str(getattr(body, name)) for field, name in WITNESS_FIELDS.items()}
+    return form | {"etcd_endpoints": " ".join(body.endpoints)}
+
+
+def _witness_of(body: models.WitnessIn, console: Console) -> dict[str, Any]:
+    """As the engine's API wants it, by the rules of the page's form; raises FormError."""
     try:
-        action = await console.actions.begin(order)
-    except MseError as error:
-        await _note(
-            request, principal, order.kind, order.title, outcome="refused", detail=error.sentence
-        )
-        raise
-    await _note(request, principal, order.kind, order.title, outcome="begun")
-    return models.action_out(action)
+        found = witness.witness_of(_witness_form(body), console)
+        if found is None:
+            raise FormError({"witness": "Choose what has the third vote."})
+    except FormError as error:
+        raise _renamed(error) from error
+    return found
 
 
-async def _note(
-    request: Request, principal: Principal, action: str, target: str, **more: str
-) -> None:
-    console = console_of(request)
-    await asyncio.to_thread(lambda: console.note(request, principal, action, target=target, **more))
+def _renamed(error: FormError) -> FormError:
+    """The same with the fields as this API names them."""
+    fields = {WITNESS_FIELDS.get(key, key): text for key, text in error.fields.items()}
+    return FormError(fields, error.sentence)
+
+
+def _facts_out(move: moves.Move, view: PairView, facts: moves.MoveFacts) -> models.MoveFactsOut:
+    takeover = facts.takeover
+    node = facts.asked.engine.node if facts.asked else ""
+    return models.MoveFactsOut(
+        kind=move.kind,
+        role=move.role.value,
+        may_lose_data=move.grade == 3,
+        asked=node or None,
+        other=facts.other,
+        confirm=node if node and move.grade == 3 else None,
+        why_not=facts.error.sentence if facts.error else _why_not(move, view),
+        why_not_code=facts.special.why_not if facts.special else "",
+        last_pause_ms=facts.last_ms if facts.last_ms >= 0 else None,
+        takeover=models.takeover_out(takeover, facts.stands) if takeover else None,
+    )
+
+
+def _why_not(move: moves.Move, view: PairView) -> str:
+    """As the pair's page says it beside the button; '' where nothing speaks against it."""
+    if move.kind == "failback" and view.owner_is_primary:
+        return "The configured primary owns already."
+    if move.kind == "takeover":
+        return view.why_not.takeover
+    return view.why_not.switchover if move.kind in ("switchover", "failback", "drill") else ""

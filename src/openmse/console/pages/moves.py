@@ -1,18 +1,21 @@
 """Moving the service, changing the pair, dissolving it: dialogs, and what they begin."""
 
 import asyncio
+import math
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from openmse.console.asking import Asking, ask
 from openmse.console.context import Console, console_of
 from openmse.console.errors import FormError, NodeRefused, NotFound, RoleTooLow
 from openmse.console.live.actions import Order
 from openmse.console.live.pairs import Pair, PairView
-from openmse.console.live.specials import set_aside, specials, standing
+from openmse.console.live.specials import Special, set_aside, specials, standing
 from openmse.console.live.state import EngineLive
 from openmse.console.live.timeline import timeline
 from openmse.console.nodes.models import GroupSettings, TakeoverView
@@ -20,7 +23,7 @@ from openmse.console.pages.common import form_of, go, page
 from openmse.console.pages.pairs import asked_engine, require_pair, show_settings
 from openmse.console.people.access import Administrator, Operator
 from openmse.console.people.roles import Principal, Role
-from openmse.console.store.past import EventQuery
+from openmse.console.store.past import Action, EventQuery
 from openmse.errors import MseError
 
 router = APIRouter(include_in_schema=False)
@@ -44,6 +47,25 @@ class Move:
     asks_other: bool = False
     is_rare: bool = False
     """Not for every day: see ``live.specials``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoveFacts:
+    """What a person sees before a move is begun."""
+
+    asked: EngineLive | None
+    """Whom it is asked of; None where nobody can be asked: ``error`` says why."""
+    other: str
+    """The node that does not own."""
+    takeover: TakeoverView | None
+    settings: GroupSettings | None
+    special: Special | None
+    """For rare ones."""
+    stands: str
+    """Of a takeover by force: see ``live.specials.standing``."""
+    last_ms: int
+    """The pause of the last planned move; -1 if none is known."""
+    error: MseError | None
 
 
 MOVES = {
@@ -107,34 +129,18 @@ async def dialog(request: Request, principal: Operator, engine_id: int, kind: st
 
 
 async def _dialog(
-    request: Request, principal: Principal, engine_id: int, move: Move, **more: Any
+    request: Request,
+    principal: Principal,
+    engine_id: int,
+    move: Move,
+    *,
+    error: MseError | None = None,
+    password: str = "",
 ) -> Response:
     console = console_of(request)
     pair, view = require_pair(console, engine_id)
-    is_busy = console.actions.running_of(pair.engine_ids) is not None
-    values: dict[str, Any] = {
-        "error": None,
-        "takeover": None,
-        "asked": None,
-        "settings": None,
-        "stands": standing(view) if move.kind == "takeover" else "",
-        "special": specials(view, is_busy=is_busy)[move.kind] if move.is_rare else None,
-        "password": drawn_password() if move.kind == "readmit" else "",
-        "recover_from": "…",
-        **more,
-    }
-    try:
-        asked = asked_by(pair, view, move)
-        values["asked"] = asked
-        own = view.owner_snapshot.node_address if view.owner_snapshot else ""
-        values["recover_from"] = own or asked.engine.address
-        client = console.fleet.feed(asked.engine.id).client
-        if move.kind == "takeover":
-            values["takeover"] = await client.get("/v1/ha/takeover", TakeoverView)
-        elif move.kind == "release_protect":
-            values["settings"] = await client.get("/v1/ha/settings", GroupSettings)
-    except MseError as error:
-        values["error"] = values["error"] or error
+    facts = await facts_of(console, pair, view, move)
+    own = view.owner_snapshot.node_address if view.owner_snapshot else ""
     return page(
         request,
         principal,
@@ -142,35 +148,73 @@ async def _dialog(
         pair=pair,
         p=view,
         move=move,
+        other=facts.other,
+        asked=facts.asked,
+        takeover=facts.takeover,
+        settings=facts.settings,
+        special=facts.special,
+        stands=facts.stands,
+        last_ms=facts.last_ms,
+        error=error or facts.error,
+        password=(password or drawn_password()) if move.kind == "readmit" else "",
+        recover_from=(own or facts.asked.engine.address) if facts.asked else "…",
+    )
+
+
+async def facts_of(console: Console, pair: Pair, view: PairView, move: Move) -> MoveFacts:
+    """What is to be known before a move is begun; the engine is asked where only it can tell."""
+    is_busy = console.actions.running_of(pair.engine_ids) is not None
+    asked: EngineLive | None = None
+    takeover: TakeoverView | None = None
+    settings: GroupSettings | None = None
+    error: MseError | None = None
+    try:
+        asked = asked_by(pair, view, move)
+        client = console.fleet.feed(asked.engine.id).client
+        if move.kind == "takeover":
+            takeover = await client.get("/v1/ha/takeover", TakeoverView)
+        elif move.kind == "release_protect":
+            settings = await client.get("/v1/ha/settings", GroupSettings)
+    except MseError as unknown:
+        error = unknown
+    return MoveFacts(
+        asked=asked,
         other=_other_name(pair, view),
+        takeover=takeover,
+        settings=settings,
+        special=specials(view, is_busy=is_busy)[move.kind] if move.is_rare else None,
+        stands=standing(view) if move.kind == "takeover" else "",
         last_ms=await asyncio.to_thread(last_pause_ms, console, pair),
-        **values,
+        error=error,
     )
 
 
 @router.post("/pairs/{engine_id:int}/do/{kind}")
 async def do(request: Request, principal: Operator, engine_id: int, kind: str) -> Response:
     """Begin it; the page of the action shows the steps."""
-    console = console_of(request)
     move = move_of(kind, principal)
     form = await form_of(request)
-    pair, view = require_pair(console, engine_id)
     try:
-        order = order_of(pair, view, move, form, principal.who)
-        action = await console.actions.begin(order)
+        action = await begin_move(request, principal, engine_id, move, form)
     except MseError as error:
-        sentence = error.sentence
-        await asyncio.to_thread(
-            lambda: console.note(
-                request, principal, kind, target=pair.name, outcome="refused", detail=sentence
-            )
-        )
-        kept = {"password": form["password"]} if form.get("password") else {}
-        return await _dialog(request, principal, engine_id, move, error=error, **kept)
-    await asyncio.to_thread(
-        lambda: console.note(request, principal, kind, target=pair.name, outcome="begun")
-    )
+        kept = form.get("password", "")
+        return await _dialog(request, principal, engine_id, move, error=error, password=kept)
     return go(request, f"/actions/{action.id}")
+
+
+async def begin_move(
+    request: Request, principal: Principal, engine_id: int, move: Move, form: Mapping[str, str]
+) -> Action:
+    """Begin a move as the form confirms it. Raises MseError, and then nothing has changed."""
+    console = console_of(request)
+    pair, view = require_pair(console, engine_id)
+    return await ask(
+        console,
+        request,
+        principal,
+        Asking(move.kind, pair.name),
+        lambda: order_of(pair, view, move, form, principal.who),
+    )
 
 
 def asked_by(pair: Pair, view: PairView, move: Move) -> EngineLive:
@@ -187,7 +231,7 @@ def asked_by(pair: Pair, view: PairView, move: Move) -> EngineLive:
     return live
 
 
-def order_of(pair: Pair, view: PairView, move: Move, form: dict[str, str], who: str) -> Order:
+def order_of(pair: Pair, view: PairView, move: Move, form: Mapping[str, str], who: str) -> Order:
     """What is asked of whom; raises MseError where the person did not confirm it."""
     asked = asked_by(pair, view, move)
     node = asked.engine.node
@@ -232,7 +276,7 @@ def drawn_password() -> str:
     return "-".join("".join(secrets.choice(_LETTERS) for _ in range(4)) for _ in range(4))
 
 
-def _waiting_body(form: dict[str, str]) -> dict[str, Any]:
+def _waiting_body(form: Mapping[str, str]) -> dict[str, Any]:
     """The new machine's password, and how long it is waited for; raises FormError. Pure."""
     if not form.get("password"):
         raise FormError(
@@ -240,7 +284,7 @@ def _waiting_body(form: dict[str, str]) -> dict[str, Any]:
             "The new machine needs a password, which is typed there too; nothing was changed.",
         )
     minutes = form.get("minutes") or "60"
-    if not (minutes.isdecimal() and 1 <= int(minutes) <= MINUTES_MAX):
+    if not (minutes.isdecimal() and len(minutes) < 5 and 1 <= int(minutes) <= MINUTES_MAX):
         raise FormError(
             {"minutes": "From 1 to 1440."},
             "It is waited for 1 to 1440 minutes; nothing was changed.",
@@ -254,44 +298,42 @@ async def maintenance(
 ) -> Response:
     """Reversible, so it acts at once; undo is the same button."""
     console = console_of(request)
-    pair, view = require_pair(console, engine_id)
+    pair, _ = require_pair(console, engine_id)
     if switch not in ("on", "off"):
         raise NotFound("Maintenance is on or off.")
-    order = Order(
-        kind="maintenance",
-        engine_id=asked_engine(pair, view).engine.id,
-        title=f"{pair.name}: {switch}",
-        method="POST",
-        path="/v1/ha/maintenance",
-        body={"is_on": switch == "on"},
-        who=principal.who,
-    )
-    action = await console.actions.begin(order)
-    await asyncio.to_thread(
-        lambda: console.note(
-            request, principal, f"maintenance {switch}", target=pair.name, outcome=action.state
-        )
-    )
+    action = await begin_maintenance(request, principal, engine_id, is_on=switch == "on")
     return go(request, f"/pairs/{pair.id}" if action.state == "done" else f"/actions/{action.id}")
+
+
+async def begin_maintenance(
+    request: Request, principal: Principal, engine_id: int, *, is_on: bool
+) -> Action:
+    """Maintenance on or off. Raises MseError, and then nothing has changed."""
+    console = console_of(request)
+    pair, view = require_pair(console, engine_id)
+    word = "on" if is_on else "off"
+
+    def order() -> Order:
+        return Order(
+            kind="maintenance",
+            engine_id=asked_engine(pair, view).engine.id,
+            title=f"{pair.name}: {word}",
+            method="POST",
+            path="/v1/ha/maintenance",
+            body={"is_on": is_on},
+            who=principal.who,
+        )
+
+    return await ask(console, request, principal, Asking(f"maintenance {word}", pair.name), order)
 
 
 @router.post("/pairs/{engine_id:int}/settings")
 async def change_settings(request: Request, principal: Administrator, engine_id: int) -> Response:
     """Change the register's settings while the pair serves."""
-    console = console_of(request)
-    pair, view = require_pair(console, engine_id)
+    require_pair(console_of(request), engine_id)
     form = await form_of(request)
     try:
-        order = Order(
-            kind="settings",
-            engine_id=asked_engine(pair, view).engine.id,
-            title=pair.name,
-            method="PATCH",
-            path="/v1/ha/settings",
-            body=settings_body(form),
-            who=principal.who,
-        )
-        action = await console.actions.begin(order)
+        action = await begin_settings(request, principal, engine_id, settings_body(form))
     except (FormError, NodeRefused) as error:
         return await show_settings(
             request,
@@ -302,17 +344,30 @@ async def change_settings(request: Request, principal: Administrator, engine_id:
             form=form,
             status=422,
         )
-    await asyncio.to_thread(
-        lambda: console.note(
-            request,
-            principal,
-            "change settings",
-            target=pair.name,
-            outcome=action.state,
-            detail=", ".join(f"{key}={value}" for key, value in order.body.items()),
-        )
-    )
     return go(request, f"/actions/{action.id}")
+
+
+async def begin_settings(
+    request: Request, principal: Principal, engine_id: int, body: dict[str, Any]
+) -> Action:
+    """Change the settings that ``body`` has. Raises MseError, and then nothing has changed."""
+    console = console_of(request)
+    pair, view = require_pair(console, engine_id)
+
+    def order() -> Order:
+        return Order(
+            kind="settings",
+            engine_id=asked_engine(pair, view).engine.id,
+            title=pair.name,
+            method="PATCH",
+            path="/v1/ha/settings",
+            body=body,
+            who=principal.who,
+        )
+
+    detail = ", ".join(f"{key}={value}" for key, value in body.items())
+    asking = Asking("change settings", pair.name, detail)
+    return await ask(console, request, principal, asking, order)
 
 
 def settings_body(form: dict[str, str]) -> dict[str, Any]:
@@ -322,7 +377,7 @@ def settings_body(form: dict[str, str]) -> dict[str, Any]:
     for key in ("failover_wait_s", "boot_patience_s", "failback_stable_s"):
         if key in form:
             try:
-                body[key] = float(form[key])
+                body[key] = _seconds(form[key])
             except ValueError:
                 faults[key] = "A number of seconds, such as 5."
     for key in ("failover_type", "failback_type", "no_witness_mode", "boot_alone"):
@@ -331,6 +386,13 @@ def settings_body(form: dict[str, str]) -> dict[str, Any]:
     if faults:
         raise FormError(faults)
     return body
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
 
 
 def move_of(kind: str, principal: Principal) -> Move:

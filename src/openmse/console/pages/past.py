@@ -1,25 +1,27 @@
 """What has been: events with filter and export, the timeline, and long actions."""
 
 import asyncio
-import csv
-import io
-import json
-from datetime import UTC, datetime, timedelta
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from openmse.console.context import console_of
-from openmse.console.live.timeline import bars, place, timeline
+from openmse.console.live.timeline import place
+from openmse.console.lookback import (
+    FILE_EVENTS_MAX,
+    SPANS,
+    as_csv,
+    as_json,
+    past_of,
+    since_of,
+)
 from openmse.console.pages.common import is_fragment, language_of, page
 from openmse.console.pages.pairs import require_pair
 from openmse.console.people.access import Viewer
-from openmse.console.store.past import Event, EventQuery
+from openmse.console.store.past import EventQuery
 from openmse.console.store.store import now
 
 router = APIRouter(include_in_schema=False)
-SPANS = {"15m": 900, "1h": 3600, "24h": 86400, "7d": 7 * 86400, "30d": 30 * 86400}
-COLUMNS = ("at", "node", "severity", "kind", "sentence", "term", "epoch")
 
 
 @router.get("/pairs/{engine_id:int}/events")
@@ -51,14 +53,12 @@ async def events_page(request: Request, principal: Viewer, engine_id: int) -> Re
 def event_query(request: Request, engine_ids: tuple[int, ...], limit: int = 100) -> EventQuery:
     """The query as the URL has it."""
     given = request.query_params
-    span = SPANS.get(given.get("span", ""), 0)
-    since = datetime.now(UTC) - timedelta(seconds=span)
     return EventQuery(
         engine_ids=engine_ids,
         severity=given.get("severity", "")[:16],
         kind=given.get("kind", "")[:64],
         text=given.get("text", "")[:100],
-        since=since.isoformat(timespec="milliseconds") if span else "",
+        since=since_of(given.get("span", "")),
         before=given.get("before", "")[:40],
         limit=limit,
     )
@@ -69,7 +69,7 @@ async def export(request: Request, principal: Viewer, engine_id: int, form: str)
     """The same events as a file: csv or json."""
     console = console_of(request)
     pair, _ = require_pair(console, engine_id)
-    wanted = event_query(request, pair.engine_ids, 10_000)
+    wanted = event_query(request, pair.engine_ids, FILE_EVENTS_MAX)
     events = await asyncio.to_thread(console.past.events, wanted)
     is_json = form == "json"
     body = as_json(events) if is_json else as_csv(events)
@@ -81,40 +81,14 @@ async def export(request: Request, principal: Viewer, engine_id: int, form: str)
     )
 
 
-def as_json(events: list[Event]) -> str:
-    """For programs."""
-    rows = [{name: getattr(event, name) for name in COLUMNS} for event in events]
-    return json.dumps({"events": rows}, ensure_ascii=False, indent=1)
-
-
-def as_csv(events: list[Event]) -> str:
-    """For spreadsheets; a cell that would be read as a formula is quoted with an apostrophe."""
-    out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow(COLUMNS)
-    for event in events:
-        cells = [str(getattr(event, name)) for name in COLUMNS]
-        writer.writerow([f"'{c}" if c[:1] in ("=", "+", "-", "@", "\t") else c for c in cells])
-    return out.getvalue()
-
-
 @router.get("/pairs/{engine_id:int}/timeline")
 async def timeline_page(request: Request, principal: Viewer, engine_id: int) -> Response:
     """Who owned when, faults, and each move's phases in milliseconds."""
     console = console_of(request)
     pair, view = require_pair(console, engine_id)
-    until = datetime.now(UTC)
-    events = await asyncio.to_thread(
-        console.past.events, EventQuery(engine_ids=pair.engine_ids, limit=10_000)
-    )
     span = request.query_params.get("span", "")
-    if span not in SPANS:
-        span = fitting_span(events, until)
-    span_s = SPANS[span]
-    since = (until - timedelta(seconds=span_s)).isoformat(timespec="milliseconds")
-    end = until.isoformat(timespec="milliseconds")
-    found = timeline(events)
-    faults = [(event, place(event.at, since, end)) for event in found.faults if event.at >= since]
+    found = await asyncio.to_thread(past_of, console.past, pair.engine_ids, span)
+    faults = [(event, place(event.at, found.since, found.until)) for event in found.faults]
     return page(
         request,
         principal,
@@ -123,24 +97,14 @@ async def timeline_page(request: Request, principal: Viewer, engine_id: int) -> 
         tab="timeline",
         pair=pair,
         p=view,
-        span=span,
+        span=found.span,
         spans=list(SPANS),
-        bars=bars(found.reigns, since, end),
+        bars=found.bars,
         faults=faults,
-        moves=list(reversed(found.moves))[:50],
-        since=since,
-        until=end,
+        moves=found.moves,
+        since=found.since,
+        until=found.until,
     )
-
-
-def fitting_span(events: list[Event], until: datetime) -> str:
-    """The shortest span that shows the whole past of a young pair; else a day."""
-    oldest = min((event.at for event in events), default="")
-    for name, seconds in sorted(SPANS.items(), key=lambda item: item[1]):
-        since = (until - timedelta(seconds=seconds)).isoformat(timespec="milliseconds")
-        if seconds <= SPANS["24h"] and since <= oldest:
-            return name
-    return "24h"
 
 
 @router.get("/pairs/{engine_id:int}/actions")

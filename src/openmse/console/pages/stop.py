@@ -1,12 +1,12 @@
 """Stopping an engine on purpose: PostgreSQL and the service address go with it."""
 
-import asyncio
 import time
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from openmse.console.asking import Asking, ask
 from openmse.console.context import console_of
 from openmse.console.errors import FormError
 from openmse.console.live.actions import Order
@@ -16,6 +16,7 @@ from openmse.console.pages.common import form_of, go, page
 from openmse.console.people.access import Administrator
 from openmse.console.people.roles import Principal
 from openmse.console.store.engines import Engine
+from openmse.console.store.past import Action
 from openmse.errors import MseError
 
 router = APIRouter(include_in_schema=False)
@@ -31,25 +32,28 @@ async def dialog(request: Request, principal: Administrator, engine_id: int) -> 
 @router.post("/engines/{engine_id:int}/stop")
 async def stop(request: Request, principal: Administrator, engine_id: int) -> Response:
     """Begin it; the page of the action shows the steps."""
-    console = console_of(request)
     form = await form_of(request)
-    engine = console.fleet.get(engine_id).engine
-    is_handover = form.get("handover") == "1"
+    confirm, is_handover = form.get("confirm", ""), form.get("handover") == "1"
     try:
-        order = order_of(engine, form.get("confirm", ""), principal.who, is_handover=is_handover)
-        action = await console.actions.begin(order)
+        action = await begin_stop(request, principal, engine_id, confirm, is_handover=is_handover)
     except MseError as error:
-        sentence = error.sentence
-        await asyncio.to_thread(
-            lambda: console.note(
-                request, principal, KIND, target=engine.name, outcome="refused", detail=sentence
-            )
-        )
         return _dialog(request, principal, engine_id, error=error)
-    await asyncio.to_thread(
-        lambda: console.note(request, principal, KIND, target=engine.name, outcome="begun")
-    )
     return go(request, f"/actions/{action.id}")
+
+
+async def begin_stop(
+    request: Request, principal: Principal, engine_id: int, confirm: str, *, is_handover: bool
+) -> Action:
+    """Begin to stop an engine. Raises MseError, and then nothing has changed."""
+    console = console_of(request)
+    engine = console.fleet.get(engine_id).engine
+    return await ask(
+        console,
+        request,
+        principal,
+        Asking(KIND, engine.name),
+        lambda: order_of(engine, confirm, principal.who, is_handover=is_handover),
+    )
 
 
 def order_of(engine: Engine, confirm: str, who: str, *, is_handover: bool) -> Order:

@@ -1,6 +1,5 @@
 """The third vote: the form that names a witness, and giving it to another one while serving."""
 
-import asyncio
 import ipaddress
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from openmse.console.asking import Asking, ask
 from openmse.console.context import Console, console_of
 from openmse.console.errors import FormError, NodeRefused
 from openmse.console.live.actions import Order
@@ -18,6 +18,7 @@ from openmse.console.pages.common import form_of, go, page
 from openmse.console.pages.pairs import asked_engine, require_pair
 from openmse.console.people.access import Administrator
 from openmse.console.people.roles import Principal
+from openmse.console.store.past import Action
 from openmse.errors import MseError
 
 router = APIRouter(include_in_schema=False)
@@ -34,30 +35,31 @@ async def form_page(request: Request, principal: Administrator, engine_id: int) 
 @router.post("/pairs/{engine_id:int}/witness")
 async def replace(request: Request, principal: Administrator, engine_id: int) -> Response:
     """Enrol it; the page of the action shows the steps."""
-    console = console_of(request)
     form = await form_of(request)
-    pair, view = require_pair(console, engine_id)
     try:
-        witness = witness_of(form, console)
-        if witness is None:
-            raise FormError({"witness": "Choose what has the third vote."})
-        order = order_of(pair, view, witness, principal.who)
-        action = await console.actions.begin(order)
+        action = await begin_witness(request, principal, engine_id, form)
     except MseError as error:
-        sentence = error.sentence
-        await asyncio.to_thread(
-            lambda: console.note(
-                request, principal, KIND, target=pair.name, outcome="refused", detail=sentence
-            )
-        )
         faults = error.fields if isinstance(error, FormError | NodeRefused) else {}
         return _page(
             request, principal, engine_id, form=form, error=error, errors=faults, status=409
         )
-    await asyncio.to_thread(
-        lambda: console.note(request, principal, KIND, target=pair.name, outcome="begun")
-    )
     return go(request, f"/actions/{action.id}")
+
+
+async def begin_witness(
+    request: Request, principal: Principal, engine_id: int, form: dict[str, str]
+) -> Action:
+    """Begin to enrol the witness of a form. Raises MseError, and then nothing has changed."""
+    console = console_of(request)
+    pair, view = require_pair(console, engine_id)
+
+    def order() -> Order:
+        witness = witness_of(form, console)
+        if witness is None:
+            raise FormError({"witness": "Choose what has the third vote."})
+        return order_of(pair, view, witness, principal.who)
+
+    return await ask(console, request, principal, Asking(KIND, pair.name), order)
 
 
 def order_of(pair: Pair, view: PairView, witness: dict[str, Any], who: str) -> Order:
@@ -117,7 +119,7 @@ def witness_of(form: dict[str, str], console: Console) -> dict[str, Any] | None:
     if not password:
         raise FormError({"witness_password": "The enrolment password of the witness is needed."})
     port = form.get("witness_port") or str(part.pairing_port)
-    if not (port.isdecimal() and 0 < int(port) < 65536):
+    if not (port.isdecimal() and len(port) < 6 and 0 < int(port) < 65536):
         raise FormError({"witness_port": "A port is a number from 1 to 65535."})
     return {
         "kind": "console",
