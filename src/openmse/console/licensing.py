@@ -11,6 +11,7 @@ from fastapi import Request
 from openmse.console.context import Console
 from openmse.console.errors import NoLicenceFile, NotFound
 from openmse.console.live.feed import EngineFeed
+from openmse.console.live.licences import Removal, removal_of
 from openmse.console.live.pairs import pair_of
 from openmse.console.nodes.licences import (
     MAX_BYTES,
@@ -44,6 +45,18 @@ def checked_text(data: bytes) -> str:
 async def read(console: Console, engine_id: int) -> Licences:
     """What is licensed on an engine at this moment. Raises MseError."""
     return await console.fleet.feed(engine_id).refresh_licences()
+
+
+async def removal(console: Console, engine_id: int, identity: str) -> tuple[Licences, Removal]:
+    """What removing a licence would change, and what holds now. Raises NotFound, or MseError where
+    the engine does not tell what is installed."""
+    found = console.fleet.get(engine_id).licences
+    one = found.licence(identity) if found is not None else None
+    if found is None or one is None:
+        found = await read(console, engine_id)
+        one = found.licence(installed(found, identity))
+    assert one is not None
+    return found, removal_of(found, one)
 
 
 async def install(

@@ -126,6 +126,22 @@ class ChangedOut(BaseModel):
     quantity: int
 
 
+class LimitChangeOut(BaseModel):
+    """A limit that would be another."""
+
+    title: str
+    before: int
+    after: int
+
+
+class RemovalOut(BaseModel):
+    """What removing a licence would change, by the engine's own rules."""
+
+    is_known: bool = Field(description="false: this console cannot tell what would follow")
+    changes: list[LimitChangeOut]
+    stopped: int = Field(description="other licences that would no longer count")
+
+
 class SharedOut(BaseModel):
     """What came of having both machines hold the same."""
 
@@ -160,6 +176,19 @@ async def install(
     console = console_of(request)
     text = licensing.checked_text(body.text.encode("utf-8", "surrogatepass"))
     return _changed_out(await licensing.install(console, request, principal, engine_id, text))
+
+
+@router.get("/engines/{engine_id}/licences/{licence_id}/removal")
+async def look_before_removal(
+    request: Request, _principal: Administrator, engine_id: int, licence_id: str
+) -> RemovalOut:
+    """What removing a licence would change; nothing is changed."""
+    _, found = await licensing.removal(console_of(request), engine_id, licence_id)
+    changes = [
+        LimitChangeOut(title=title, before=before, after=after)
+        for title, before, after in found.changes
+    ]
+    return RemovalOut(is_known=found.is_known, changes=changes, stopped=found.stopped)
 
 
 @router.delete("/engines/{engine_id}/licences/{licence_id}")

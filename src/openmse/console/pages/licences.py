@@ -24,7 +24,6 @@ from openmse.console.live.licences import (
     find_rows,
     fleet_licences,
     licence_row,
-    removal_of,
     standing,
     trouble_of,
 )
@@ -162,12 +161,7 @@ async def _remove_dialog(
 ) -> Response:
     console = console_of(request)
     live = console.fleet.get(engine_id)
-    found = live.licences
-    one = found.licence(licence_id) if found is not None else None
-    if found is None or one is None:
-        found = await licensing.read(console, engine_id)
-        one = found.licence(licensing.installed(found, licence_id))
-    assert one is not None
+    found, removal = await licensing.removal(console, engine_id, licence_id)
     return page(
         request,
         principal,
@@ -175,7 +169,7 @@ async def _remove_dialog(
         engine=live.engine,
         pair=pair_of(console.fleet.all(), engine_id),
         found=found,
-        removal=removal_of(found, one),
+        removal=removal,
         **{"back": own_path(request.query_params.get("back", ""), ""), "error": None, **more},
     )
 
