@@ -1,5 +1,7 @@
 """Who gets in, how far, and what is remembered of it: over HTTPS, against the process."""
 
+import csv
+import io
 import re
 import sqlite3
 from http import HTTPStatus
@@ -146,9 +148,7 @@ def test_after_five_wrong_guesses_even_the_right_one_waits(console: ConsoleProce
 def test_tokens_reach_no_further_than_their_role(console: ConsoleProcess) -> None:
     """They need no CSRF token, since no browser sends them by itself; ended ones are nothing."""
     with console.logged_in() as client:
-        page = client.post(
-            "/me/tokens", data={"name": "graphs", "role": "viewer", "days": "1"}
-        )
+        page = client.post("/me/tokens", data={"name": "graphs", "role": "viewer", "days": "1"})
         found = re.search(r"msec_[\w-]+", page.text)
         assert found is not None
         bearer = {"Authorization": f"Bearer {found[0]}"}
@@ -161,6 +161,104 @@ def test_tokens_reach_no_further_than_their_role(console: ConsoleProcess) -> Non
             assert number is not None
             client.post(f"/tokens/{number[1]}/remove")
             assert program.get("/api/v1/engines").status_code == HTTPStatus.UNAUTHORIZED
+
+
+def _bearer(made: httpx.Response) -> dict[str, str]:
+    assert made.status_code == HTTPStatus.CREATED, made.text
+    return {"Authorization": f"Bearer {made.json()['token']}"}
+
+
+def test_a_program_makes_tokens_within_its_own_scope(console: ConsoleProcess) -> None:
+    """The value is told once; none reaches further or lasts longer than who made it; an ended one
+    is nothing, and ends nothing above itself before."""
+    path, wish = "/api/v1/tokens", {"name": "deploy", "role": "operator", "days": 7}
+    with console.logged_in() as client:
+        made = client.post(path, json=wish)
+        secret = made.json()["token"]
+        assert made.json()["owner"] == ADMIN
+        with console.client(headers=_bearer(made)) as program:
+            me = program.get("/api/v1/me").json()
+            assert (me["kind"], me["user"], me["role"]) == ("token", ADMIN, "operator")
+            before = program.get(path).json()
+            assert "deploy" in {token["name"] for token in before["tokens"]}
+            assert secret not in program.get(path).text + client.get("/me").text
+            for change, field in (
+                ({"name": " "}, "name"),
+                ({"role": "administrator"}, "role"),
+                ({"role": "king"}, "role"),
+                ({"days": 0}, "days"),
+                ({"days": 8}, "days"),
+                ({"days": None}, "days"),
+            ):
+                refused = program.post(path, json={**wish, "days": 6, **change})
+                assert refused.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
+                assert set(refused.json()["error"]["fields"]) == {field}
+            assert program.get(path).json() == before
+            lesser = {"name": "child", "role": "viewer", "days": 6}
+            child = program.post(path, json=lesser)
+            with console.client(headers=_bearer(child)) as other:
+                above = other.delete(f"{path}/{made.json()['id']}")
+                assert above.status_code == HTTPStatus.NOT_FOUND
+                everybody = other.get(path, params={"everybody": True})
+                assert everybody.status_code == HTTPStatus.FORBIDDEN
+                own = other.delete(f"{path}/{child.json()['id']}")
+                assert own.status_code == HTTPStatus.NO_CONTENT
+                assert other.get("/api/v1/me").status_code == HTTPStatus.UNAUTHORIZED
+            assert program.get("/api/v1/me").status_code == HTTPStatus.OK
+        assert client.delete(f"{path}/{made.json()['id']}").status_code == HTTPStatus.NO_CONTENT
+        assert client.delete(f"{path}/{made.json()['id']}").status_code == HTTPStatus.NOT_FOUND
+        entries = client.get("/api/v1/audit", params={"text": "child"}).json()["entries"]
+        told = [(e["who"], e["action"], e["target"]) for e in entries]
+        assert told == [
+            ("child (token)", "remove token", "child"),
+            ("deploy (token)", "add token", "child"),
+        ]
+
+
+def test_a_token_named_like_somebody_is_not_that_person(console: ConsoleProcess) -> None:
+    """Whose a token is says its owner, never its name."""
+    _user(console, "ben", "viewer")
+    path = "/api/v1/tokens"
+    with console.logged_in() as admin, console.logged_in("ben") as ben:
+        hers = admin.post(path, json={"name": "hers", "role": "viewer"}).json()["id"]
+        his = ben.post(path, json={"name": ADMIN, "role": "viewer"})
+        too_much = ben.post(path, json={"name": "more", "role": "operator"})
+        assert too_much.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
+        with console.client(headers=_bearer(his)) as program:
+            assert [t["owner"] for t in program.get(path).json()["tokens"]] == ["ben"]
+            for url in (f"{path}/{hers}", f"{path}/0", f"{path}/{10**40}"):
+                assert program.delete(url).status_code == HTTPStatus.NOT_FOUND
+            page = program.post(f"/tokens/{hers}/remove")
+            assert page.status_code == HTTPStatus.NOT_FOUND
+        everybody = admin.get(path, params={"everybody": True}).json()["tokens"]
+        assert {"ben", ADMIN} <= {token["owner"] for token in everybody}
+        for number in (hers, his.json()["id"]):
+            assert admin.delete(f"{path}/{number}").status_code == HTTPStatus.NO_CONTENT
+
+
+def test_one_s_own_password_by_the_api(console: ConsoleProcess) -> None:
+    """The present one is asked for; afterwards every session has ended, and it is noted."""
+    _user(console, "renewing", "viewer")
+    path, new = "/api/v1/me/password", "an even quieter evening"
+    with console.logged_in("renewing") as client:
+        for body, field in (
+            ({"old_password": "not this one", "password": new}, "old_password"),
+            ({"old_password": SECRET, "password": "short"}, "password"),
+        ):
+            refused = client.put(path, json=body)
+            assert refused.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
+            assert set(refused.json()["error"]["fields"]) == {field}
+        body = {"old_password": SECRET, "password": new}
+        foreign = client.put(path, json=body, headers={"X-CSRF-Token": "another"})
+        assert foreign.status_code == HTTPStatus.FORBIDDEN
+        assert client.get("/api/v1/me").json()["name"] == "renewing"
+        assert client.put(path, json=body).status_code == HTTPStatus.NO_CONTENT
+        assert client.get("/api/v1/me").status_code == HTTPStatus.UNAUTHORIZED
+    with console.logged_in("renewing", new) as client:
+        assert client.get("/api/v1/users").status_code == HTTPStatus.FORBIDDEN
+    with console.logged_in() as client:
+        wanted = {"action": "change password", "who": "renewing"}
+        assert len(client.get("/api/v1/audit", params=wanted).json()["entries"]) == 1
 
 
 def test_a_program_changes_people_as_the_page_does(console: ConsoleProcess) -> None:
@@ -201,6 +299,16 @@ def test_the_audit_tells_and_cannot_be_changed(console: ConsoleProcess) -> None:
         entries = client.get("/api/v1/audit").json()["entries"]
         assert ("add user", "noted") in {(e["action"], e["target"]) for e in entries}
         assert SECRET not in client.get("/audit").text
+        query = {"action": "add user", "text": "noted"}
+        (entry,) = client.get("/api/v1/audit", params=query).json()["entries"]
+        file = client.get("/api/v1/audit.csv", params=query)
+        (row,) = csv.DictReader(io.StringIO(file.text))
+        assert row == {key: str(value) for key, value in entry.items()}
+        assert client.get("/api/v1/audit", params={"who": "nobody"}).json() == {"entries": []}
+        gone = client.get("/people/nobody/dialog")
+        assert gone.status_code == HTTPStatus.NOT_FOUND
+    with console.logged_in("noted") as client:
+        assert client.get("/api/v1/audit.csv").status_code == HTTPStatus.FORBIDDEN
     with sqlite3.connect(console.root / "state" / "console.db") as connection:
         for statement in ("UPDATE audit SET who = 'x'", "DELETE FROM audit"):
             with pytest.raises(sqlite3.IntegrityError, match="append-only"):

@@ -322,7 +322,7 @@ def _urls(path: str) -> list[str]:
     found = []
     for value in ("-1", "0", HUGE, "..%2f..", "%00", "x" * 300):
         url = path
-        for name in ("engine_id", "action_id", "licence_id", "kind", "name"):
+        for name in ("engine_id", "action_id", "licence_id", "token_id", "kind", "name"):
             url = url.replace(f"{{{name}}}", value)
         found.append(url + QUERY)
     return found if "{" in path else [path + QUERY, path + "?limit=-5&page=-1&before=-1"]

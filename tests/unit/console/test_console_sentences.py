@@ -41,6 +41,8 @@ SPEAKING = (
     "console/store/people.py",
     "console/store/past.py",
     "console/errors.py",
+    "console/managing.py",
+    "console/pairing.py",
     "console/app.py",
     "console/headers.py",
     "console/licensing.py",
@@ -78,7 +80,7 @@ def said_in(path: Path) -> Iterator[str]:
             for number, part in enumerate(node.values, 1):
                 is_text = isinstance(part, ast.Constant)
                 text += part.value if is_text else f"{{{number}}}"  # type: ignore[attr-defined]
-        if re.fullmatch(r"['A-Z{].* .*[.!?]", text.strip(), re.DOTALL):
+        if re.fullmatch(r"['A-Z0-9{].* .*[.!?]", text.strip(), re.DOTALL):
             yield text.strip()
 
 
