@@ -2,7 +2,7 @@
 
 ``screenshots.py DIRECTORY [THEME:LANGUAGE ...]``: light:en without more, as the documents have
 them; ``all`` is both themes in both languages. The pair goes through its whole life meanwhile:
-well, set aside, cut off, without a witness, its owner lost.
+well, set aside, cut off, its witness lost, without one, its owner lost.
 """
 
 import sys
@@ -201,6 +201,20 @@ class Story:
         self.site.enter(is_paired=True)
         self.site.nodes["mse1"].start(self.site)
 
+    def witness_lost(self) -> None:
+        """The third machine is down: the pair goes on, and shows what it is without it."""
+        self.anew()
+        self.site.power_off("witness")
+        self.wait("witness", "Silent")
+        self.album.pages(
+            {
+                "pair-witness-lost": "/pairs/1",
+                "pairs-witness-lost": "/pairs",
+                "engines-witness-lost": "/engines",
+                "pair-witness-replace": "/pairs/1/witness",
+            }
+        )
+
     def without_witness(self) -> None:
         """Writes that wait for a person; then a boot at which nobody answers."""
         self.anew()
@@ -332,6 +346,7 @@ def main() -> None:
             story.well()
             story.set_aside()
             story.cut_off_and_lost()
+            story.witness_lost()
             story.without_witness()
             story.owner_lost()
             if ("light", "en") in looks:

@@ -1,5 +1,6 @@
 """One person's way to a pair: add, license, pair; wrong inputs between; and to its end: a machine
-is stopped, a new one is waited for, the pair is dissolved while both machines are well.
+is stopped, a new one is waited for, one that was set aside rejoins, writes that wait are let go on,
+a machine that boots alone is told to serve, the pair is dissolved while both machines are well.
 
 How a pair lives on and ends is told on real machines: tests/lab/test_product_console.py.
 """
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from issuer import Issuer
 from live_pair import PASSWORD, Site
+from msgspec.structs import replace
 from stage import ConsoleProcess, axe_faults
 
 IS_PAIRED = False
@@ -58,6 +60,8 @@ def test_from_nothing_to_a_pair(page: Any, console: ConsoleProcess, site: Site, 
     _pair(page, console, site)
     _stop_the_standby(page, console)
     _wait_for_a_new_machine(page, console, site)
+    _rejoin(page, console, site)
+    _without_a_witness(page, console, site)
     _unpair(page, console, site)
 
 
@@ -165,12 +169,75 @@ def _wait_for_a_new_machine(page: Any, console: ConsoleProcess, site: Site) -> N
     page.wait_for_selector("#pair-newcomer:has-text('mse2 has come.')", timeout=15_000)
 
 
-def _unpair(page: Any, console: ConsoleProcess, site: Site) -> None:
-    """Both machines are well: each is a single engine afterwards, and the list offers pairing."""
+def _well(page: Any, console: ConsoleProcess, site: Site) -> None:
+    """A new pair that is in step, on its own page."""
     site.enter(is_paired=True)
     page.goto(f"{console.url}/pairs/1")
     page.wait_for_selector("#pair-heartbeats:has-text('Up')", timeout=30_000)
     page.wait_for_selector("#pair-switchover button:enabled", timeout=30_000)
+
+
+def _rejoin(page: Any, console: ConsoleProcess, site: Site) -> None:
+    """A machine is set aside: the button that was disabled says so, and it tries once more."""
+    _well(page, console, site)
+    assert page.is_disabled("#pair-rejoin button")
+    with site.lock:
+        machine = site.world.machines["mse2"]
+        assert machine.node is not None
+        machine.node = replace(machine.node, quarantine="Its rejoin failed five times.")
+    page.click("#pair-rejoin button:enabled", timeout=15_000)
+    _opened(page, "Have mse2 try its rejoin again?")
+    assert "Its rejoin failed five times." in page.locator("dialog").inner_text()
+    assert axe_faults(page) == []
+    page.click("dialog button:has-text('Try the rejoin again'):enabled")
+    assert "The rejoin is tried again." in _done(page)
+    page.goto(f"{console.url}/pairs/1")
+    page.wait_for_selector("#pair-rejoin button:disabled", timeout=15_000)
+
+
+def _without_a_witness(page: Any, console: ConsoleProcess, site: Site) -> None:
+    """Writes wait for the other machine until a person lets them go on; then the owner boots,
+    nobody answers, and a person has it serve."""
+    _well(page, console, site)
+    page.click("#pair-witness_remove button:enabled")
+    _opened(page, "Take the third vote from witness?")
+    _confirm(page, "witness", "mse1")
+    _done(page)
+    page.goto(f"{console.url}/pairs/1/settings")
+    page.select_option("#f-no_witness_mode", "protect")
+    page.select_option("#f-boot_alone", "ask")
+    page.click("button:has-text('Save'):enabled")
+    _done(page)
+    page.goto(f"{console.url}/pairs/1")
+    page.wait_for_selector("#pair-release_protect:has-text('no write waits')", timeout=15_000)
+    site.cut_off("mse2")
+    page.wait_for_selector("#pair-alarms:has-text('Writes wait for mse2')", timeout=30_000)
+    page.click("#pair-release_protect button:enabled")
+    _opened(page, "Let writes go on without mse2?")
+    assert "protect" in page.locator("dialog dl").inner_text()
+    assert axe_faults(page) == []
+    page.click("dialog button:has-text('Release writes'):enabled")
+    assert "Writes no longer wait" in _done(page)
+    page.goto(f"{console.url}/pairs/1")
+    page.wait_for_selector("#pair-register:has-text('ALONE')", timeout=30_000)
+    with site.lock:
+        owner = site.world.machines["mse1"]
+        site.world.power_off(site.world.machines["witness"])
+        site.world.power_off(owner)
+        site.world.power_on(owner)
+    page.click("#pair-confirm_alone button:enabled", timeout=30_000)
+    _opened(page, "Have mse1 serve without an answer?")
+    assert "both accept writes from now on" in page.locator("dialog").inner_text()
+    assert axe_faults(page) == []
+    _confirm(page, "mse2", "mse1")
+    assert "although nobody else answers" in _done(page)
+    page.goto(f"{console.url}/pairs/1")
+    page.wait_for_selector("#pair-status:has-text('PRIMARY_ALONE')", timeout=15_000)
+
+
+def _unpair(page: Any, console: ConsoleProcess, site: Site) -> None:
+    """Both machines are well: each is a single engine afterwards, and the list offers pairing."""
+    _well(page, console, site)
     page.click("button:has-text('Unpair…')")
     _opened(page, "Dissolve the pair")
     assert not page.is_checked("dialog input[name=without_peer]")

@@ -113,7 +113,7 @@ class NodeUntrusted(NodeUnreachable):
 
 
 class OtherIdentity(NodeUntrusted):
-    """Who answers shows a certificate that nobody has compared yet; ``fields`` has what it shows."""
+    """Who answers shows a certificate that nobody has compared; ``fields`` has what it shows."""
 
     def __init__(self, address: str, shown: str) -> None:
         super().__init__(
