@@ -36,4 +36,9 @@ WORDS = (
     "CAS Elements", "wIPS Monitor Mode APs", "wIPS Local Mode APs", "Service Advertisement Clicks",
     "licence", "install licence", "remove licence", "share licences",
     "witness_replace", "witness_remove", "readmit",
+    "Heard by one",
+    "address_failed", "sync_waits_cancelled", "rpo_not_guaranteed", "direct_unusable",
+    "direct_down", "network_path_down", "quarantined", "database_failed", "address_conflict",
+    "address_contested", "lease_lost", "control_path_broken", "peer_lost", "witness_lost",
+    "not_streaming", "forced_term", "writes_wait",
 )  # fmt: skip

@@ -14,7 +14,7 @@ from openmse.console.live.state import EngineLive, Reach
 from openmse.console.live.timeline import bars, place, timeline
 from openmse.console.live.views import ListQuery, engine_view, find
 from openmse.console.lookback import as_csv, fitting_span
-from openmse.console.nodes.models import Party, Register, Snapshot, Summary, WhyNot
+from openmse.console.nodes.models import Alarm, Party, Register, Snapshot, Summary, WhyNot
 from openmse.console.nodes.sse import SseParser
 from openmse.console.store.engines import Engine
 from openmse.console.store.past import Event
@@ -125,6 +125,47 @@ def test_a_takeover_by_force_says_how_the_machine_stands(
     live.snapshot = replace(live.snapshot, register=register)
     view = replace_view(pair_view(pair, 101.0), standby_snapshot=live.snapshot)
     assert standing(view) == stands
+
+
+@pytest.mark.parametrize(
+    ("by_owner", "by_standby", "word", "kind", "deaf"),
+    [
+        (True, True, "Heard", "ok", ()),
+        (True, False, "Heard by one", "warn", ("b",)),
+        (False, True, "Heard by one", "warn", ("a",)),
+        (False, False, "Silent", "warn", ("a", "b")),
+        (None, None, "None", "warn", ()),
+    ],
+)
+def test_a_witness_counts_as_heard_if_both_hear_it(
+    by_owner: bool | None, by_standby: bool | None, word: str, kind: str, deaf: tuple[str, ...]
+) -> None:
+    """A standby that does not hear it cannot take over, whatever the owner hears."""
+    lives = [
+        _live(_engine(1, "a"), at_s=100.0),
+        _live(_engine(2, "b", "secondary"), at_s=100.0),
+    ]
+    for live, is_heard in zip(lives, (by_owner, by_standby), strict=True):
+        assert live.snapshot is not None
+        party = None if is_heard is None else Party(name="w", is_heard=is_heard)
+        live.snapshot = replace(live.snapshot, witness=party)
+    pair = pair_of(lives, 1)
+    assert pair is not None
+    view = pair_view(pair, 101.0)
+    assert (view.witness.word, view.witness.kind, view.witness_deaf) == (word, kind, deaf)
+    assert view.witness_name == ("" if by_owner is None else "w")
+    assert pair_view(pair, 110.0).witness.word == "Unknown"
+
+
+def test_the_most_pressing_alarm_is_named_in_the_list() -> None:
+    """An error before a warning; none once the picture is old."""
+    live = _live(_engine(1, "a"), at_s=100.0)
+    assert engine_view(live, 101.0).alarm == ""
+    assert live.summary is not None
+    alarms = (Alarm(kind="witness_lost"), Alarm(kind="peer_lost", severity="error"))
+    live.summary = replace(live.summary, alarms=alarms)
+    assert engine_view(live, 101.0).alarm == "peer_lost"
+    assert engine_view(live, 110.0).alarm == ""
 
 
 def test_trouble_comes_first_and_pages_are_whole() -> None:

@@ -33,6 +33,8 @@ SPEAKING = (
     "ha/*.py",
     "node/control/alarms.py",
     "node/control/handler.py",
+    "node/direct.py",
+    "node/runtime/facts.py",
     "console/live/*.py",
     "console/nodes/*.py",
     "console/pages/*.py",
@@ -162,6 +164,25 @@ def test_every_kind_of_event_has_a_name(language: str) -> None:
     assert len(_kinds()) > 20
     assert _kinds() - set(kept) == set()
     assert all(kept.values())
+
+
+def _alarms() -> set[str]:
+    """Kinds of alarms: the first argument of each, also where it is one of two."""
+    found = set()
+    for path in (SOURCES / "node/control/alarms.py", SOURCES / "node/runtime/facts.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+                continue
+            if node.func.id == "Alarm":
+                kinds = [one for one in ast.walk(node.args[0]) if isinstance(one, ast.Constant)]
+                found |= {one.value for one in kinds if isinstance(one.value, str)}
+    return found
+
+
+def test_every_kind_of_alarm_is_a_word() -> None:
+    """For the list of engines, which names the most pressing one."""
+    assert {"witness_lost", "control_path_broken", "peer_lost", "direct_down"} <= _alarms()
+    assert _alarms() - set(WORDS) == set()
 
 
 @pytest.mark.parametrize("language", OTHERS)

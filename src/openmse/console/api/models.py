@@ -93,7 +93,7 @@ class PairOut(BaseModel):
     progress_percent: int | None
     round_trip_ms: float | None
     lag_bytes: int | None
-    witness: str = Field(description="Heard, Silent, None or Unknown")
+    witness: str = Field(description="Heard, Heard by one, Silent, None or Unknown")
     witness_name: str | None
     alarms: list[AlarmOut] = Field(description="each once, as the first engine says it")
     term: int | None

@@ -118,6 +118,8 @@ class PairView:
     lag_bytes: int
     witness: Mark
     witness_name: str
+    witness_deaf: tuple[str, ...]
+    """Nodes that are heard here and do not hear it."""
     owner_snapshot: Snapshot | None
     standby_snapshot: Snapshot | None
     why_not: WhyNot
@@ -143,7 +145,7 @@ def pair_view(pair: Pair, now_s: float) -> PairView:
     speaker = owning or standby
     trip, lag = _figures(speaker)
     replication, progress = _replication(owning, standby, register)
-    witness, witness_name = _witness(speaker)
+    witness = _witness(owning, standby)
     summary, sentence = _summary(speaker, owning, machines)
     return PairView(
         pair=pair,
@@ -157,8 +159,9 @@ def pair_view(pair: Pair, now_s: float) -> PairView:
         progress_percent=progress,
         round_trip_ms=trip,
         lag_bytes=lag,
-        witness=witness,
-        witness_name=witness_name,
+        witness=witness.mark,
+        witness_name=witness.name,
+        witness_deaf=witness.deaf,
         owner_snapshot=owning,
         standby_snapshot=standby,
         why_not=_why_not(owning, standby, owner),
@@ -246,14 +249,28 @@ def _replication(
     return Mark(kind=BAD, word="Down"), -1
 
 
-def _witness(speaker: Snapshot | None) -> tuple[Mark, str]:
-    if speaker is None:
-        return Mark(kind=OFF, word="Unknown"), ""
-    witness = voting_witness(speaker)
+@dataclass(frozen=True, slots=True)
+class _Witness:
+    """The third vote: who does not hear it matters as much as who does."""
+
+    mark: Mark
+    name: str = ""
+    deaf: tuple[str, ...] = ()
+
+
+def _witness(owning: Snapshot | None, standby: Snapshot | None) -> _Witness:
+    heard = [s for s in (owning, standby) if s is not None]
+    if not heard:
+        return _Witness(Mark(kind=OFF, word="Unknown"))
+    witness = voting_witness(heard[0])
     if witness is None:
-        return Mark(kind=WARN, word="None"), ""
-    mark = Mark(kind=OK, word="Heard") if witness.is_heard else Mark(kind=WARN, word="Silent")
-    return mark, witness.name
+        return _Witness(Mark(kind=WARN, word="None"))
+    words = [(s.node, voting_witness(s)) for s in heard]
+    deaf = tuple(node for node, party in words if party is not None and not party.is_heard)
+    if not deaf:
+        return _Witness(Mark(kind=OK, word="Heard"), witness.name)
+    word = "Silent" if len(deaf) == len(heard) else "Heard by one"
+    return _Witness(Mark(kind=WARN, word=word), witness.name, deaf)
 
 
 def voting_witness(snapshot: Snapshot) -> Party | None:

@@ -61,6 +61,12 @@ class EngineView:
         return self.engine.id
 
     @property
+    def alarm(self) -> str:
+        """The kind of the most pressing alarm; '' where there is none."""
+        ranked = sorted(self.alarms, key=lambda alarm: alarm.severity != "error")
+        return ranked[0].kind if ranked else ""
+
+    @property
     def is_paired(self) -> bool:
         """By what is known now, or was last."""
         return bool(self.peer)
