@@ -252,6 +252,28 @@ def test_what_is_refused_is_noted_and_changes_nothing(clients: dict[str, Any]) -
     assert client.get(f"{path}/settings").json() == before
 
 
+def test_a_missing_witness_is_shown(clients: dict[str, Any], site: Site) -> None:
+    """The pair serves on; the API, its page, the overview and the list say what is missing."""
+    client, path = clients["viewer"], "/api/v1/pairs/1"
+    until(lambda: client.get(path).json().get("data_replication") == "Up", "in step", 40)
+    site.power_off("witness")
+    try:
+        until(lambda: client.get(path).json()["witness"] == "Silent", "it is missed", 20)
+        pair = client.get(path).json()
+        assert (pair["owner"] is not None, pair["health"]) == (True, "warn")
+        (alarm,) = [alarm for alarm in pair["alarms"] if alarm["kind"] == "witness_lost"]
+        assert "no automatic takeover" in alarm["sentence"]
+        page = client.get("/pairs/1").text
+        assert "The service goes on. While it is silent" in page
+        assert "Silent" in client.get("/pairs").text
+        until(lambda: client.get("/engines").text.count("witness lost") == 2, "both say it", 20)
+    finally:
+        with site.lock:
+            site.world.power_on(site.world.machines["witness"])
+    until(lambda: client.get(path).json()["witness"] == "Heard", "it is back", 20)
+    assert "witness lost" not in client.get("/engines").text
+
+
 def test_the_description_names_errors_and_how_one_is_known(clients: dict[str, Any]) -> None:
     """OpenAPI: every call has the shape of its errors, and a token or a session opens it."""
     described = clients["viewer"].get("/api/v1/openapi.json").json()
