@@ -100,11 +100,10 @@ def checked_address(form: Mapping[str, str]) -> tuple[str, int]:
 
 def require_new(console: Console, name: str, address: str, port: int, *, but: int = 0) -> None:
     """Raise MseError where another engine than ``but`` has the name or the address. Blocking."""
-    for engine in console.engines.all():
-        if engine.id == but:
-            continue
-        if engine.name == name:
-            raise FormError({"name": f"An engine '{name}' is in this console already."})
+    others = [engine for engine in console.engines.all() if engine.id != but]
+    if any(engine.name == name for engine in others):
+        raise FormError({"name": f"An engine '{name}' is in this console already."})
+    for engine in others:
         if (engine.address, engine.port) == (address, port):
             raise Conflict(
                 f"This address is the engine '{engine.name}' already; nothing was changed."

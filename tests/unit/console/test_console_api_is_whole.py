@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from fastapi.routing import APIRoute
@@ -102,9 +102,9 @@ PROGRAMS = {key.replace(API, "", 1): route for key, route in _routes(api_routers
 def _role(route: APIRoute) -> Role | None:
     """The role that the gate of a route asks for."""
     found = [
-        inspect.getclosurevars(inner.call).nonlocals["role"]
+        inspect.getclosurevars(cast(Any, inner.call)).nonlocals["role"]
         for inner in route.dependant.dependencies
-        if inner.call is not None and inner.call.__qualname__ == "need.<locals>.gate"
+        if getattr(inner.call, "__qualname__", "") == "need.<locals>.gate"
     ]
     return found[0] if found else None
 

@@ -37,6 +37,13 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 }
 """For the description of every route."""
 
+_SHAPE = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorAnswer"}}}
+FILE_ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"description": found["description"], "content": _SHAPE}
+    for status, found in ERRORS.items()
+}
+"""The same where what is answered otherwise is no JSON, which FastAPI would say of errors, too."""
+
 SECURITY = [
     Security(
         HTTPBearer(

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from openmse.console.api.described import ERRORS, SECURITY, CsvResponse
+from openmse.console.api.described import ERRORS, FILE_ERRORS, SECURITY, CsvResponse
 from openmse.console.api.models import ActionOut, action_out
 from openmse.console.context import console_of
 from openmse.console.live.timeline import Bar, Move
@@ -140,7 +140,7 @@ async def events(
     return EventsOut(events=[_event_out(event) for event in found], kinds=kinds)
 
 
-@router.get("/pairs/{engine_id}/events.csv", response_class=CsvResponse)
+@router.get("/pairs/{engine_id}/events.csv", response_class=CsvResponse, responses=FILE_ERRORS)
 async def events_file(
     request: Request, _principal: Viewer, engine_id: int, given: Annotated[FileFilter, Query()]
 ) -> Response:

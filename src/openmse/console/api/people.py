@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from openmse.console.api.described import ERRORS, SECURITY, CsvResponse, Strict
+from openmse.console.api.described import ERRORS, FILE_ERRORS, SECURITY, CsvResponse, Strict
 from openmse.console.context import console_of
 from openmse.console.errors import FormError, RoleTooLow
 from openmse.console.lookback import table
@@ -258,7 +258,7 @@ async def audit(
     return AuditsOut(entries=[AuditOut(**row) for row in rows])
 
 
-@router.get("/audit.csv", response_class=CsvResponse)
+@router.get("/audit.csv", response_class=CsvResponse, responses=FILE_ERRORS)
 async def audit_file(
     request: Request, _principal: Administrator, given: Annotated[AuditFileFilter, Query()]
 ) -> Response:

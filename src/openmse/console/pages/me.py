@@ -30,9 +30,7 @@ async def password(request: Request, principal: Viewer) -> Response:
     form = await form_of(request)
     form.setdefault("password_again", "")
     try:
-        await asyncio.to_thread(
-            change_own_password, console_of(request), request, principal, form
-        )
+        await asyncio.to_thread(change_own_password, console_of(request), request, principal, form)
     except FormError as error:
         return await _page(request, principal, errors=error.fields, status=422)
     except MseError as error:
@@ -57,9 +55,7 @@ async def add_token(request: Request, principal: Viewer) -> Response:
 @router.post("/tokens/{token_id:int}/remove")
 async def remove_token(request: Request, principal: Viewer, token_id: int) -> Response:
     """End a token: one's own, or anybody's for administrators."""
-    ended = await asyncio.to_thread(
-        end_token, console_of(request), request, principal, token_id
-    )
+    ended = await asyncio.to_thread(end_token, console_of(request), request, principal, token_id)
     return go(request, "/me" if ended.user_id == principal.user_id else "/people")
 
 

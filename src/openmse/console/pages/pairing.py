@@ -155,7 +155,6 @@ async def claim(
     request: Request, principal: Administrator, engine_id: int, draft_id: str
 ) -> Response:
     """Claim a new secondary, unless it is a machine that this primary does not pair with."""
-    console = console_of(request)
     draft = await _draft(request, principal, draft_id)
     form = await form_of(request)
     try:

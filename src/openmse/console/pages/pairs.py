@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
+from msgspec.structs import asdict
 
 from openmse.console.context import Console, console_of
 from openmse.console.errors import NotFound
@@ -106,6 +107,8 @@ async def show_settings(
     except MseError as error:
         trouble = error
     values = {"errors": {}, "error": trouble, "form": None, **more}
+    if values["form"] is not None and settings is not None:  # a form need not have every field
+        values["form"] = asdict(settings) | values["form"]
     status = values.pop("status", 200)
     return page(
         request,
