@@ -271,7 +271,9 @@ def test_a_missing_witness_is_shown(clients: dict[str, Any], site: Site) -> None
         assert "no automatic takeover" in alarm["sentence"]
         page = client.get("/pairs/1").text
         assert "The service goes on. While it is silent" in page
-        assert "Silent" in client.get("/pairs").text
+        overview = client.get("/pairs").text
+        assert "Silent" in overview
+        assert "witness lost" in overview
         until(lambda: client.get("/engines").text.count("witness lost") == 2, "both say it", 20)
     finally:
         with site.lock:

@@ -89,12 +89,12 @@ def test_what_an_engine_refuses_is_told_in_its_words(console: ConsoleProcess) ->
         assert slow.json()["error"]["sentence"]
 
 
-def test_a_wrong_fingerprint_stops_before_the_password(console: ConsoleProcess, site: Site) -> None:
+def test_a_wrong_fingerprint_stops_before_the_password(console: ConsoleProcess) -> None:
     """Nothing secret goes to somebody else."""
     body = {
         "name": "other",
         "address": "127.0.0.1",
-        "port": site.nodes["mse1"].port,
+        "port": console.port,
         "fingerprint": "AB:CD",
         "user": "admin",
         "password": PASSWORD,

@@ -3,7 +3,17 @@
 from dataclasses import dataclass
 
 from openmse.console.live.state import EngineLive, Reach
-from openmse.console.live.views import BAD, OFF, OK, RUNNING, WARN, EngineView, Mark, engine_view
+from openmse.console.live.views import (
+    BAD,
+    OFF,
+    OK,
+    RUNNING,
+    WARN,
+    EngineView,
+    Mark,
+    engine_view,
+    most_pressing,
+)
 from openmse.console.nodes.models import Database, Party, Register, Snapshot, WhyNot
 
 
@@ -126,6 +136,11 @@ class PairView:
     is_maintenance: bool
     is_fresh: bool
     age_s: float
+
+    @property
+    def alarm(self) -> str:
+        """The kind of the most pressing alarm of both machines; '' where there is none."""
+        return most_pressing(alarm for machine in self.machines for alarm in machine.alarms)
 
     @property
     def owner_is_primary(self) -> bool:

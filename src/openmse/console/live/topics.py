@@ -208,4 +208,4 @@ def _age(is_fresh: bool, age_s: float) -> int:
 _SHOWN = ("engine", "reach", "is_fresh", "error", "state", "peer", "address", "version",
           "services", "is_owner", "alarm")  # fmt: skip
 _PAIR_SHOWN = ("owner", "summary", "heartbeats", "replication", "progress_percent",
-               "witness", "round_trip_ms", "is_fresh")  # fmt: skip
+               "witness", "round_trip_ms", "is_fresh", "alarm")  # fmt: skip

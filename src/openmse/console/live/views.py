@@ -1,5 +1,6 @@
 """From the living picture to what pages show: marks, words, figures with their age. Pure."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from openmse.console.live.state import EngineLive, Reach
@@ -63,13 +64,18 @@ class EngineView:
     @property
     def alarm(self) -> str:
         """The kind of the most pressing alarm; '' where there is none."""
-        ranked = sorted(self.alarms, key=lambda alarm: alarm.severity != "error")
-        return ranked[0].kind if ranked else ""
+        return most_pressing(self.alarms)
 
     @property
     def is_paired(self) -> bool:
         """By what is known now, or was last."""
         return bool(self.peer)
+
+
+def most_pressing(alarms: Iterable[Alarm]) -> str:
+    """The kind of the first error, else of the first warning; '' where there is neither."""
+    ranked = sorted(alarms, key=lambda alarm: alarm.severity != "error")
+    return ranked[0].kind if ranked else ""
 
 
 def engine_view(live: EngineLive, now_s: float) -> EngineView:
