@@ -35,6 +35,11 @@ SPEAKING = (
     "node/control/handler.py",
     "node/direct.py",
     "node/runtime/facts.py",
+    "node/runtime/group_runtime.py",
+    "node/runtime/links.py",
+    "node/runtime/pairing.py",
+    "node/runtime/pairing_desk.py",
+    "node/runtime/readmission.py",
     "console/live/*.py",
     "console/nodes/*.py",
     "console/pages/*.py",
@@ -60,6 +65,7 @@ SILENT = {
 }
 UNTRANSLATABLE = {
     "{1}: {2}.": "an address with what a library said of it",
+    "{1} {3}.": "a node and what its direct connection is now, each of which is known",
 }
 
 
@@ -221,6 +227,8 @@ def test_sentences_in_sentences_and_one_after_the_other() -> None:
     )
     alarm = japanese.told("The health monitor of mse1 is not heard.")
     assert alarm == "mse1 のヘルスモニタから応答がありません。"
+    direct = japanese.told("mse2 has the direct address 192.168.77.2.")
+    assert direct == "mse2 の直結アドレスは 192.168.77.2 です。"
     assert japanese.known("Nobody knows what somebody may say one day that is heard.") is None
     assert english.known("mse2 is not heard.") is None
     assert english.told("mse2 is not heard.") == "mse2 is not heard."
