@@ -151,24 +151,19 @@ def test_the_past_of_a_pair(clients: dict[str, Any]) -> None:
     """Owners, the move's phases in milliseconds, events as JSON and CSV by the same filters."""
     client, path = clients["operator"], "/api/v1/pairs/1"
     look = clients["viewer"]
-    until(lambda: client.get(path).json().get("why_not_switchover") == "", "it may", 40)
-    old = client.get(path).json()["owner"]
-    begun = client.post(f"{path}/do/switchover", json={})
-    assert begun.status_code == 202, begun.text
+    old, begun = _moved(client, path)
     hour = {"span": "1h"}
 
-    def kinds() -> set[str]:
-        return {move["kind"] for move in look.get(f"{path}/timeline", params=hour).json()["moves"]}
+    def phases() -> set[str]:
+        moves = look.get(f"{path}/timeline", params=hour).json()["moves"]
+        return {phase["name"] for move in moves if move["is_done"] for phase in move["phases"]}
 
-    until(lambda: {"handover_done", "takeover_done"} <= kinds(), "both tell the move", 30)
+    until(lambda: {"stop", "promote"} <= phases(), "both machines tell the move", 30)
     found = look.get(f"{path}/timeline", params=hour).json()
     assert found["span"] == "1h"
-    phases: set[str] = set()
-    for move in found["moves"][:2]:
-        assert (move["is_done"], move["node"] in ("mse1", "mse2")) == (True, True)
-        assert move["total_ms"] == sum(phase["ms"] for phase in move["phases"]) > 0
-        phases |= {phase["name"] for phase in move["phases"]}
-    assert {"stop", "promote"} <= phases
+    for move in found["moves"]:
+        told = sum(phase["ms"] for phase in move["phases"])
+        assert move["total_ms"] == (told if move["phases"] else None)
     reign = found["owners"][-1]
     assert ({reign["owner"], old}, reign["until"]) == ({"mse1", "mse2"}, None)
     assert found["since"] < reign["since"] < found["until"]
@@ -176,11 +171,26 @@ def test_the_past_of_a_pair(clients: dict[str, Any]) -> None:
     assert look.get(f"{path}/timeline", params={"span": "an hour"}).json()["span"] == "15m"
 
     actions = look.get(f"{path}/actions").json()["actions"]
-    assert begun.json()["id"] in {action["id"] for action in actions}
+    assert begun in {action["id"] for action in actions}
     points = look.get(f"{path}/figures").json()["points"]
     assert {"at_ms", "round_trip_ms", "lag_bytes"} == set(points[-1])
     assert look.get(f"{path}/settings").json()["failover_wait_s"] == 2.0
     _events_as_files(look, path)
+
+
+def _moved(client: Any, path: str) -> tuple[str, str]:
+    """Who owned before a switchover, and its action; on a busy machine one may be dropped."""
+    for _ in range(4):
+        until(lambda: client.get(path).json().get("why_not_switchover") == "", "it may", 40)
+        owner = client.get(path).json()["owner"]
+        begun = client.post(f"{path}/do/switchover", json={})
+        if begun.status_code != 202:
+            continue  # it could no more, a moment later
+        action = f"/api/v1/actions/{begun.json()['id']}"
+        until(lambda at=action: client.get(at).json()["state"] != "running", "it has ended", 40)
+        if client.get(action).json()["state"] == "done":
+            return owner, begun.json()["id"]
+    raise AssertionError("no switchover was carried out")
 
 
 def _events_as_files(look: Any, path: str) -> None:
