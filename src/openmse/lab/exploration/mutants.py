@@ -226,15 +226,15 @@ MUTANTS: tuple[Mutant, ...] = (
         "§2.6: a memory that began anew neither owns nor votes until it is admitted",
         "acceptor",
         "is_member",
-        "(v.id, v.incarnation) == (record.me, record.incarnation)",
-        "v.id == record.me",
+        "if voter.id == record.me and voter.incarnation == record.incarnation:",
+        "if voter.id == record.me:",
     ),
     Mutant(
         "any_node_acts",
         "§2.6: a node that is no voter is no second copy, and does not own",
         (
             Edit("facts", "why_no_gate", "if peer_of(known, n.me) != peer.id:", "if False:"),
-            Edit("acceptor", "is_member", "return any(", "return True or any("),
+            Edit("acceptor", "is_member", "return False", "return True"),
             Edit("values", "quorum_reached", " and any(v.id == config.owner for", " or any(v for"),
         ),
     ),
