@@ -286,9 +286,8 @@ def test_nonsense_is_refused_everywhere_and_changes_nothing(
         users, described = client.get("/api/v1/users").json(), client.get("/api/v1/openapi.json")
         faults = []
         for path, method in _routes(described.json()):
-            for number, url in enumerate(_urls(path)):
-                # every body once, and every url with one that many calls can use
-                for body in BODIES if method != "GET" and number == 0 else (b"{}",):
+            for url in _urls(path):
+                for body in BODIES if method != "GET" else BODIES[:1]:
                     headers = {"Content-Type": "application/json"}
                     try:
                         answer = client.request(method, url, content=body, headers=headers)

@@ -23,7 +23,7 @@ class AuditEntry:
     action: str
     target: str
     outcome: str
-    """done, refused, failed or begun"""
+    """begun, done, refused, failed or lost"""
     detail: str
 
 
