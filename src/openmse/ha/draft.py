@@ -40,11 +40,13 @@ class Draft:
     always safe and must not wait for a disk), then persist, then tell, then what raises one.
     """
 
-    __slots__ = ("before", "extra", "n", "notes", "sends")
+    __slots__ = ("before", "extra", "hears_owner", "n", "notes", "sends")
 
     def __init__(self, before: Node, n: Node) -> None:
         self.before = before
         self.n = n
+        self.hears_owner = False
+        """Whether this step's event is a beat of the owner."""
         self.sends: list[Send] = []
         self.notes: list[Effect] = []
         self.extra: list[Effect] = []

@@ -101,8 +101,17 @@ def _note_witness(d: Draft) -> None:
     if since(n.now, n.witness.heard_at) > 4 * d.timing.beat_ns:
         if not n.witness_lost_at:
             n.witness_lost_at = n.witness.heard_at or n.now
+            if n.witness.heard_at:  # else it was never there in this life
+                d.note(
+                    "witness_lost",
+                    "warning",
+                    f"The witness ({n.witness.id}) is not heard any more; without it there is no "
+                    "automatic takeover.",
+                )
         n.witness_back_at = Instant(0)
         return
+    if n.witness_lost_at and d.before.witness.heard_at:
+        d.note("witness_back", "info", f"The witness ({n.witness.id}) is heard again.")
     n.witness_lost_at = Instant(0)
     n.witness_back_at = n.witness_back_at or n.now
 

@@ -114,6 +114,7 @@ def on_beat(d: Draft, beat: Beat) -> None:
         )
     known = n.record.known
     if known is not None and beat.stamp.id == known.owner:
+        d.hears_owner = True
         n.bond = replace(n.bond, owner_heard=True)
     n.bond = acceptor.with_release(n.bond, beat.released)
     refusal = Refusal.NONE

@@ -20,7 +20,14 @@ from openmse.ha import (
     takeover,
 )
 from openmse.ha.acceptor import Bond
-from openmse.ha.draft import Draft, is_owner, is_stopped, own_value_in_flight, timing_of
+from openmse.ha.draft import (
+    Draft,
+    is_owner,
+    is_stopped,
+    own_value_in_flight,
+    since,
+    timing_of,
+)
 from openmse.ha.effects import Effect
 from openmse.ha.events import (
     CheckpointDone,
@@ -352,11 +359,23 @@ def _beat(d: Draft) -> None:
     if not n.peer.id and not n.witness.id:
         return
     own = leases.standing(n, "" if is_owner(n) else facts.why_not_own(n, n.record.known))
-    is_due = n.now - n.beat_at >= d.timing.beat_ns
+    is_due = n.now - n.beat_at >= _beat_interval(d)
+    if not is_due and d.hears_owner:
+        is_due = n.now - n.beat_at >= d.timing.beat_ns // 2
     if not is_due:
         is_due = _has_news(d, own) and n.now - n.beat_at >= BEAT_SPACING_NS
     if is_due:
         leases.send_beats(d, own)
+
+
+def _beat_interval(d: Draft) -> int:
+    """After how long without a beat the next one is due. Who hears the owner's beats sends its own
+    together with the answer to them: one waking of each machine instead of two. It leaves them an
+    eighth of an interval to come, and no more than one beat's time once they have stopped.
+    """
+    n, beat_ns = d.n, d.timing.beat_ns
+    is_led = not is_owner(n) and since(n.now, n.peer.heard_at) < 2 * beat_ns
+    return beat_ns + beat_ns // 8 if is_led else beat_ns
 
 
 def _has_news(d: Draft, own: Standing) -> bool:
@@ -376,7 +395,7 @@ def _wake_at(d: Draft) -> Instant:
     """The next instant at which time alone changes something."""
     n = d.n
     has_parties = bool(n.peer.id or n.witness.id)
-    due = [n.beat_at + d.timing.beat_ns if has_parties else n.now + SECOND]
+    due = [n.beat_at + _beat_interval(d) if has_parties else n.now + SECOND]
     if n.proposal is not None:
         due += [n.proposal.deadline, n.proposal.sent_at + proposer.RESEND_NS]
     if n.poll is not None:

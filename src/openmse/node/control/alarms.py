@@ -86,7 +86,7 @@ def _group(n: Node, config: Config) -> Iterator[Alarm]:
         yield Alarm(
             "witness_lost",
             "warning",
-            f"The witness {witness} is not heard; without it there is no automatic takeover.",
+            f"The witness ({witness}) is not heard; without it there is no automatic takeover.",
             "Start it again, or 'mse ha witness replace'.",
         )
     if config.mode is Mode.ALONE and not config.settings.maintenance:
