@@ -90,6 +90,7 @@ class GroupRuntime:
         self._tasks: set[asyncio.Task[None]] = set()
         self._db_view = DbView()
         self._net_view = NetView()
+        self._observed: tuple[Record | None, DbView | None] = (None, None)
         self._first_views = asyncio.Event()
         self._is_changing_voters = False
         self._agreed: Config | None = None
@@ -406,17 +407,24 @@ class GroupRuntime:
     # -- after each step -------------------------------------------------------------------
 
     def _after_step(self, node: Node) -> None:
-        if self.database is not None:
-            self.database.poll_interval_s = timing_of(node.record.known).beat_ns / 1e9
-        is_serving_db = node.db.process is not DbProcess.DOWN and node.db.role is DbRole.PRIMARY
-        self.watchdog.observe(
-            lease_ns=timing_of(node.record.known).lease_ns,
-            is_writing=node.db.is_healthy,
-            may_disarm=not (is_serving_db and needs_lease(node)),
-        )
+        record, db = self._observed
+        if node.record is not record or node.db is not db:  # at rest it is the same for minutes
+            self._observed = (node.record, node.db)
+            self._observe(node)
         if self.on_step is not None:
             self.on_step(node)
         self._reconcile_voters(node)
+
+    def _observe(self, node: Node) -> None:
+        timing = timing_of(node.record.known)
+        if self.database is not None:
+            self.database.poll_interval_s = timing.beat_ns / 1e9
+        is_serving_db = node.db.process is not DbProcess.DOWN and node.db.role is DbRole.PRIMARY
+        self.watchdog.observe(
+            lease_ns=timing.lease_ns,
+            is_writing=node.db.is_healthy,
+            may_disarm=not (is_serving_db and needs_lease(node)),
+        )
 
     def _reconcile_voters(self, node: Node) -> None:
         """An owner whose group has parties that are no voters yet makes them voters (pairing, a

@@ -30,6 +30,9 @@ class GuardLink:
         self._sent: tuple[str, int | None, object] | None = None
         self._postmaster: tuple[int, int] | None = None
         self._process: object = None
+        self._record: object = None
+        self._mode = ""
+        self._is_leased = False
         self.group = ""
         self.found_until = Instant(0)
         """The kernel lease that was found at the start: what holds until the first grant."""
@@ -41,28 +44,35 @@ class GuardLink:
 
     def on_step(self, node: Node) -> None:
         """Send what matters, if it changed or is due. Never blocks."""
-        known = node.record.known
         if node.db.process is not self._process:
             self._process = node.db.process
             self._postmaster = self._look()
+        if node.record is not self._record:
+            self._record = node.record
+            self._take(node)
         deadline = None
-        mode = known.mode.value if known is not None else ""
-        if is_owner(node) and needs_lease(node):
-            mode = Mode.SYNC.value  # also while a SYNC of unknown fate is in flight
-            if not node.is_halted:
-                deadline = int(node.lease_until or max(node.cutoff_at, self.found_until))
-        state = (mode, deadline, self._postmaster)
+        if self._is_leased and not node.is_halted:
+            deadline = int(node.lease_until or max(node.cutoff_at, self.found_until))
+        state = (self._mode, deadline, self._postmaster)
         if state == self._sent and node.now - self._sent_at < FEED_EVERY_NS:
             return
         self._sent, self._sent_at = state, node.now
         self._feed.send(
-            mode=mode,
+            mode=self._mode,
             deadline_ns=deadline,
-            silence_limit_ns=max(timing_of(known).lease_ns, SILENCE_AT_LEAST_NS),
+            silence_limit_ns=max(timing_of(node.record.known).lease_ns, SILENCE_AT_LEAST_NS),
             postmaster=self._postmaster,
             data_dir=self._data_dir,
             group=self.group,
         )
+
+    def _take(self, node: Node) -> None:
+        """What of it follows from the record, which seldom changes."""
+        known = node.record.known
+        self._is_leased = is_owner(node) and needs_lease(node)
+        self._mode = known.mode.value if known is not None else ""
+        if self._is_leased:
+            self._mode = Mode.SYNC.value  # also while a SYNC of unknown fate is in flight
 
     def _look(self) -> tuple[int, int] | None:
         pid = postgres_pid(self._config)
