@@ -297,6 +297,14 @@ def can_stream(standby: Data, primary: Data) -> bool:
     return size <= len(primary.wal) and primary.wal[:size] == standby.wal
 
 
+def is_parting(standby: Data, primary: Data) -> bool:
+    """Whether a fast stop of ``primary`` is under way and its walsender still serves ``standby``:
+    it stays until the shutdown checkpoint has been flushed there, and ends after everything else.
+    """
+    is_served = standby.is_connected and primary.is_sending
+    return is_served and primary.role is DbRole.PRIMARY and primary.op is Op.STOP_FAST
+
+
 def with_files(data: Data, owner: Data) -> Data:
     """A standby that is in touch with its owner: the same files are staged, and installed."""
     return replace(data, staged=owner.staged, installed=owner.installed)

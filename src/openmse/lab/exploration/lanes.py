@@ -187,6 +187,7 @@ class Lanes(World):
         follows = (
             is_primary
             and m.data.is_sending
+            and standby.data.is_connected  # who hung up is refused: the server is shutting down
             and db.can_stream(standby.data, replace(m.data, process=DbProcess.UP))
         )
         if is_primary:
@@ -238,6 +239,8 @@ class Lanes(World):
             return False
         if primary.data.is_sick or standby.data.is_sick:
             return False
+        if db.is_parting(standby.data, primary.data):
+            return False  # ``_stopped_fast`` ships the rest, and then hangs up
         if not db.can_stream(standby.data, primary.data):
             return self._refused(standby, primary)
         standby.data = db.with_files(standby.data, primary.data)
