@@ -297,8 +297,11 @@ class Troubles:
         if self.disk_losses <= 0:
             return
         m = self._any()
-        if m.is_retired or (not m.is_witness and not self.world.peer(m).data.is_complete):
-            return  # the last copy: nothing could bring it back
+        peer = self.world.peer(m)
+        voters = [v.id for v in self.world.history.newest.config.voters]
+        is_copied = peer.data.is_complete and peer.id in voters
+        if m.is_retired or not (m.is_witness or is_copied):
+            return  # the last copy of the group: nothing could bring it back
         self.disk_losses -= 1
         self.world.power_off(m)
         self.world.lose_disk(m)
