@@ -51,7 +51,8 @@ def root() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def site(root: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
-    """Two engines; ``IS_PAIRED`` of the module says whether they are a pair."""
+    """Two engines; ``IS_PAIRED`` of the module says whether they are a pair. Ask for them before
+    the console: they then end after it, and no API waits for a reader."""
     with Site(root, is_paired=request.module.IS_PAIRED).serving() as found:
         yield found
 

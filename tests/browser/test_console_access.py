@@ -41,7 +41,7 @@ DIALOGS = (
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _engines(console: ConsoleProcess, site: Site, root: Path) -> None:
+def _engines(site: Site, console: ConsoleProcess, root: Path) -> None:
     """mse1 with licences, one of which ends soon; mse2 without any."""
     console.add(site, "mse1", "mse2")
     issuer = Issuer(root / "issuer")

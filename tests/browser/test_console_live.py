@@ -10,7 +10,7 @@ IS_PAIRED = True
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _engines(console: ConsoleProcess, site: Site) -> None:
+def _engines(site: Site, console: ConsoleProcess) -> None:
     console.add(site, "mse1", "mse2")
 
 

@@ -24,7 +24,7 @@ def root() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def site(root: Path) -> Iterator[Site]:
-    """A pair."""
+    """A pair. Ask for it before the console: it then ends after it, so no API has a reader."""
     with Site(root, is_paired=True).serving() as found:
         yield found
 

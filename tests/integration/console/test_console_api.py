@@ -15,7 +15,7 @@ ROLES = ("viewer", "operator", "administrator")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _engines(console: ConsoleProcess, site: Site) -> None:
+def _engines(site: Site, console: ConsoleProcess) -> None:
     console.add(site, "mse1", "mse2")
 
 

@@ -18,7 +18,7 @@ from openmse.console.settings import ConsolePart, ConsoleSettings, load
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _engines(console: ConsoleProcess, site: Site) -> None:
+def _engines(site: Site, console: ConsoleProcess) -> None:
     console.add(site, "mse1", "mse2")
 
 

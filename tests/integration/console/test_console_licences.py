@@ -56,7 +56,7 @@ def _upload(client: Any, path: str, data: bytes) -> Any:
 
 
 def test_from_a_file_to_a_limit_and_back(
-    console: ConsoleProcess, site: Site, issuer: Issuer
+    site: Site, console: ConsoleProcess, issuer: Issuer
 ) -> None:
     """Pages and API tell the same: who, what, for how long; removing says what falls."""
     with console.logged_in() as client:
@@ -103,7 +103,7 @@ def test_from_a_file_to_a_limit_and_back(
 
 
 def test_each_refusal_says_what_is_wrong(
-    console: ConsoleProcess, site: Site, issuer: Issuer, root: Path
+    site: Site, console: ConsoleProcess, issuer: Issuer, root: Path
 ) -> None:
     """And nothing has changed."""
     with console.logged_in() as client:
@@ -161,7 +161,7 @@ def _had_once(node: NodeFiles, text: str) -> None:
 
 
 def test_viewers_look_and_administrators_change(
-    console: ConsoleProcess, site: Site, issuer: Issuer
+    site: Site, console: ConsoleProcess, issuer: Issuer
 ) -> None:
     """The API as the pages."""
     with console.logged_in() as client:
@@ -202,7 +202,7 @@ def _wizard(client: Any, site: Site, name: str) -> Any:
 
 
 def test_the_wizard_offers_licences_and_stops_nobody(
-    console: ConsoleProcess, site: Site, issuer: Issuer
+    site: Site, console: ConsoleProcess, issuer: Issuer
 ) -> None:
     """Its steps are the engine's offers; where licensing is off it says so."""
     state = site.nodes["mse1"].state
@@ -247,7 +247,7 @@ def _to_the_claim(client: Any, site: Site, number: int) -> str:
 
 @pytest.mark.timeout(120)
 def test_pairing_asks_the_matrix_and_for_the_activation(
-    console: ConsoleProcess, site: Site, issuer: Issuer
+    site: Site, console: ConsoleProcess, issuer: Issuer
 ) -> None:
     """Refused before anything is changed; an unlicensed secondary may be activated, or not."""
     account = {"user": "admin", "password": PASSWORD}

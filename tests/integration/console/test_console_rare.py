@@ -13,7 +13,7 @@ PROPOSED = re.compile(r'name="password" type="text" value="((?:[a-z2-9]{4}-){3}[
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _engines(console: ConsoleProcess, site: Site) -> None:
+def _engines(site: Site, console: ConsoleProcess) -> None:
     console.add(site, "mse1", "mse2")
 
 

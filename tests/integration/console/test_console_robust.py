@@ -28,7 +28,7 @@ pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _engine(console: ConsoleProcess, site: Site) -> None:
+def _engine(site: Site, console: ConsoleProcess) -> None:
     console.add(site, "mse1")
 
 
