@@ -12,11 +12,11 @@ from openmse.cli.machine import (
     load_config,
     places,
     print_json,
+    reading_as_root,
     status,
 )
 from openmse.cli.platform_machine import service_facts
 from openmse.errors import DaemonDownError
-from openmse.node import group as group_file
 from openmse.node.control.snapshot import Snapshot
 from openmse.platform import who
 from openmse.platform.status import collect, ha_info, server_info
@@ -42,12 +42,13 @@ def gethainfo(ctx: click.Context, as_json: bool) -> None:
     """The pair as gethainfo shows it; what was saved last while the health monitor is stopped."""
     picture = _picture(ctx)
     if picture is not None:
-        group = group_file.load(places(ctx).group)
-        found = collect.ha_info(picture, group, _who(ctx, picture))
+        found = collect.ha_info(picture, _who(ctx, picture))
     else:
         config = load_config(ctx)
         known = who.read(config_path(ctx), config.places.state_dir, config.node.name)
-        found = collect.saved_ha_info(collect.saved(config.places), config, known)
+        with reading_as_root("gethainfo"):
+            kept = collect.saved(config.places)
+        found = collect.saved_ha_info(kept, config, known)
     _show(ctx, found, ha_info.render(found), as_json=as_json, is_running=found.is_running)
 
 

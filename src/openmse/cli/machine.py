@@ -3,13 +3,14 @@
 import os
 import tomllib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
-from openmse.errors import PrivilegeError
+from openmse.errors import ConfigError, PrivilegeError, StateError
 from openmse.node.config import DEFAULT_PATH, NodeConfig, PathsSection, Places
 from openmse.node.control.client import ControlClient, decode
 from openmse.node.control.commands import Done, Progress
@@ -29,7 +30,13 @@ def load_config(ctx: click.Context) -> NodeConfig:
     """The checked configuration; raises ConfigError."""
     from openmse.node.config_load import load
 
-    return load(config_path(ctx))
+    path = config_path(ctx)
+    if not path.exists():
+        raise ConfigError(
+            f"There is no configuration file {path}, so this machine is not set up.",
+            "'mse setup' asks what it needs to know and writes it; --config names another file.",
+        )
+    return load(path)
 
 
 def places(ctx: click.Context) -> Places:
@@ -60,6 +67,20 @@ def require_root(what: str) -> None:
             f"'{what}' needs root, since it changes this machine; nothing was changed.",
             f"Run 'sudo {what}'.",
         )
+
+
+@contextmanager
+def reading_as_root(what: str) -> Iterator[None]:
+    """Raise PrivilegeError where a file of the state is only for root, not that a disk failed."""
+    try:
+        yield
+    except StateError as error:
+        if not isinstance(error.__cause__, PermissionError):
+            raise
+        raise PrivilegeError(
+            f"'{what}' needs root here, since it reads what only root may; nothing was changed.",
+            f"Run 'sudo {what}'.",
+        ) from error
 
 
 def status(client: ControlClient) -> Snapshot:

@@ -1,6 +1,8 @@
 """Passwords from a file or a prompt; never from the command line, which others can read."""
 
+import getpass
 import sys
+import warnings
 from pathlib import Path
 
 import click
@@ -16,13 +18,28 @@ def password(file: str, what: str, *, confirm: bool = False) -> str:
     if file:
         text = _read(file, what)
     else:
-        text = str(click.prompt(what, hide_input=True, confirmation_prompt=confirm, err=True))
+        text = _asked(what, confirm=confirm)
     if not MIN_LENGTH <= len(text) <= MAX_LENGTH or not text.isprintable():
         raise UsageError(
             f"The {what.lower()} must have {MIN_LENGTH} to {MAX_LENGTH} printable characters; "
             "nothing was changed."
         )
     return text
+
+
+def _asked(what: str, *, confirm: bool) -> str:
+    """What is typed at the terminal; where there is none it would be shown, and is not asked."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", getpass.GetPassWarning)
+        try:
+            return str(click.prompt(what, hide_input=True, confirmation_prompt=confirm, err=True))
+        except getpass.GetPassWarning as error:
+            raise UsageError(
+                f"There is no terminal at which the {what[:1].lower()}{what[1:]} could be asked "
+                "for without showing it; nothing was changed.",
+                "Name a file whose first line it is ('-' is standard input); --help has the "
+                "option.",
+            ) from error
 
 
 def _read(file: str, what: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from openmse import ports
-from openmse.cli.machine import config_path, require_root
+from openmse.cli.machine import config_path, reading_as_root, require_root
 from openmse.cli.passwords import password
 from openmse.errors import UsageError
 from openmse.node.config import PathsSection, Places
@@ -33,7 +33,13 @@ from openmse.node.config import PathsSection, Places
     metavar="FILE",
     help="With --recover-from: the password that was set there ('-': stdin).",
 )
-@click.option("--pairing-port", default=ports.PAIRING, metavar="PORT", show_default=True)
+@click.option(
+    "--pairing-port",
+    default=ports.PAIRING,
+    type=click.IntRange(1, 65_535),
+    metavar="PORT",
+    show_default=True,
+)
 @click.option(
     "--root",
     default="/",
@@ -63,18 +69,16 @@ def setup(ctx: click.Context, /, **options: Any) -> None:
         _take_place(path, options, root)
     if root == Path("/") and not (options["dry_run"] or options["print_answers"]):
         require_root("mse setup")
-    session = Session(
-        Options(
-            root=root,
-            config=str(path),
-            answers=str(options["answers"]),
-            is_dry_run=bool(options["dry_run"]),
-            accepts_red=bool(options["accept_red"]),
-            unpairs=bool(options["unpair"]),
-        ),
-        Terminal(),
-        lambda file: password(file, "Password"),
+    chosen = Options(
+        root=root,
+        config=str(path),
+        answers=str(options["answers"]),
+        is_dry_run=bool(options["dry_run"]),
+        accepts_red=bool(options["accept_red"]),
+        unpairs=bool(options["unpair"]),
     )
+    with reading_as_root("mse setup"):
+        session = Session(chosen, Terminal(), lambda file: password(file, "Password"))
     if options["print_answers"]:
         session.print_answers()
         return
@@ -89,7 +93,7 @@ def setup(ctx: click.Context, /, **options: Any) -> None:
 
 def _take_place(path: Path, options: dict[str, Any], root: Path) -> None:
     """The first half of a recovery from the other node; the wizard is the second."""
-    from openmse.setup.readmission import readmit
+    from openmse.setup.readmission import readmit, require_new
 
     if options["dry_run"] or options["print_answers"] or root != Path("/"):
         raise UsageError(
@@ -97,9 +101,10 @@ def _take_place(path: Path, options: dict[str, Any], root: Path) -> None:
             "--print-answers and --root. Nothing was changed."
         )
     require_root("mse setup --recover-from")
-    secret = password(options["pairing_password_file"], "Password set by 'mse ha readmit'")
     section = PathsSection()
     places = Places(Path(section.state_dir), Path(section.run_dir))
+    require_new(options["recover_from"], config=str(path), places=places)
+    secret = password(options["pairing_password_file"], "Password set by 'mse ha readmit'")
     owner, port = options["recover_from"], int(options["pairing_port"])
     click.echo(readmit(owner, port, secret, config=str(path), places=places))
 

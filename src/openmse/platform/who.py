@@ -40,6 +40,10 @@ def _peers(state_dir: Path, me: str) -> tuple[Told, ...]:
     try:
         return peers_of(state_dir, me)
     except MseError:
+        pass  # the group's facts are root's alone, what its members told is not
+    try:
+        return tuple(told for told in peers.read(state_dir).values() if told.name != me)
+    except MseError:
         return ()
 
 

@@ -150,6 +150,8 @@ def _unknown(values: Mapping[str, Any], known: Mapping[str, Question]) -> Iterat
         if key == "format":
             if value != FORMAT:
                 yield f"format: this software reads format {FORMAT}, not {value}."
+        elif any(name.startswith(f"{key}.") for name in known):
+            yield f"{key}: it must be a table, '[{key}]', with its answers beneath."
         elif key not in known:
             near = difflib.get_close_matches(key, list(known), n=1, cutoff=0.6)
             question = f" Did you mean '{near[0]}'?" if near else ""
@@ -175,8 +177,10 @@ def _text(question: Question, value: Any, secrets: Secrets) -> str:
         raise BadAnswer("It must be a text in quotes.")
     if kind == "file":
         return secrets.get(value, "")
-    if not value and question.id == "domain.name":
-        return NONE
+    if not value.strip():
+        if question.id == "domain.name":
+            return NONE
+        raise BadAnswer("It must not be empty; left out, it stays as it is.")
     return value
 
 

@@ -40,6 +40,14 @@ def readmit(owner: str, port: int, password: str, *, config: str, places: Places
 
     Raises MseError; nothing but an empty register was made then, and it may be repeated.
     """
+    require_new(owner, config=config, places=places)
+    newcomer = Newcomer(*own_address(owner), config=config, places=places)
+    is_known = asyncio.run(readmit_from(owner, port, password, newcomer))
+    return newcomer.told(is_known=is_known)
+
+
+def require_new(owner: str, *, config: str, places: Places) -> None:
+    """Raise MseError where this machine cannot take a lost one's place, or not from ``owner``."""
     if Path(config).exists():
         raise CommandRefused(
             f"{config} is still here: it is the lost member's, whose name is never used again. "
@@ -48,9 +56,7 @@ def readmit(owner: str, port: int, password: str, *, config: str, places: Places
             "do not use --recover-from.",
         )
     _refuse_running(places)
-    newcomer = Newcomer(*own_address(owner), config=config, places=places)
-    is_known = asyncio.run(readmit_from(owner, port, password, newcomer))
-    return newcomer.told(is_known=is_known)
+    own_address(owner)
 
 
 def own_address(owner: str) -> tuple[str, str]:

@@ -233,7 +233,10 @@ def gateway(interface: str) -> Rule:
     def rule(text: str, view: View) -> str:
         if text.lower() == NONE:
             return NONE
-        found = ipv4(text)
+        try:
+            found = ipv4(text)
+        except BadAnswer as error:
+            raise BadAnswer(f"{error.sentence} Without a gateway: 'none'.") from None
         own, mask = view.address(interface)
         if own and mask:
             network = ipaddress.IPv4Interface(f"{own}/{mask}").network
@@ -321,11 +324,9 @@ def failover_wait(text: str, view: View) -> str:
         seconds = float(text)
         faults = timing_faults(round(seconds * SECOND))
     except (ValueError, OverflowError):
-        faults = [""]
+        faults = ["The failover wait must be a number of seconds from 2 to 120."]
     if faults:
-        raise BadAnswer(
-            f"{faults[0]} The failover wait must be a number of seconds from 2 to 120.".strip()
-        )
+        raise BadAnswer(faults[0])
     return f"{seconds:g}"
 
 

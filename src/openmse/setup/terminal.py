@@ -13,14 +13,18 @@ from openmse.setup.wizard import LINE_MAX, Turn
 def fitted(text: str, columns: int) -> str:
     """Text for a narrow terminal: longer lines are broken between words. Pure.
 
-    The last line is a prompt, behind which somebody types, and stays as it is.
+    What is left of one begins the next where the sentence goes on there, in small letters. The
+    last line is a prompt, behind which somebody types, and stays as it is.
     """
     *lines, prompt = text.split("\n")
-    shown = []
+    shown: list[str] = []
+    is_broken = False
     for line in lines:
         indent = line[: len(line) - len(line.lstrip())]
-        is_long = len(line) > columns > len(indent)
-        shown += textwrap.wrap(line, columns, subsequent_indent=indent) if is_long else [line]
+        if is_broken and line[:1].islower():
+            line = f"{shown.pop()} {line}"
+        is_broken = len(line) > columns > len(indent)
+        shown += textwrap.wrap(line, columns, subsequent_indent=indent) if is_broken else [line]
     return "\n".join((*shown, prompt))
 
 

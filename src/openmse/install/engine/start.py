@@ -262,8 +262,8 @@ def _no_interface(config: NodeConfig) -> str:
 
 
 def config_path_missing(path: Path) -> MseError:
-    """The error for a machine that has not been set up."""
+    """The error for a machine that has not been set up: nothing to start, stop or look at."""
     return NotPrepared(
-        f"This machine is not set up: there is no {path}. Nothing was started.",
+        f"This machine is not set up: there is no {path}, so nothing runs; nothing was changed.",
         "'mse setup' asks what it needs to know and writes it.",
     )

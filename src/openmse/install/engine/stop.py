@@ -88,7 +88,12 @@ class _Steps:
             return
         self._wants_handover = False
         if is_owner:
-            self._note(f"There is no handover: {why_not or 'this node is not paired.'}")
+            self._note(
+                "There is no handover, and the stop goes on without it. "
+                f"{why_not or 'This node is not paired.'}"
+            )
+        else:
+            self._note("There is nothing to hand over: this node does not serve.")
 
     def follow(self, s: Snapshot | None) -> None:
         """Say what has become true; None: the health monitor has gone, and all of it with it."""

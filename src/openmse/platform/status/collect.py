@@ -18,7 +18,7 @@ from openmse.node.direct import direct_path
 from openmse.node.drivers.postgres.settings import CLIENT_DATABASE
 from openmse.node.drivers.store.machine import Machine as Names
 from openmse.node.drivers.store.record import RecordStore
-from openmse.node.group import GroupInfo, NodeInfo
+from openmse.node.group import GroupInfo
 from openmse.platform import measure
 from openmse.platform.machines import HW_VERSION
 from openmse.platform.peers import Told
@@ -65,15 +65,26 @@ def saved(places: Places) -> Saved:
 # ------------------------------------------------------------------------------ gethainfo
 
 
-def ha_info(picture: Snapshot, group: GroupInfo | None, who: Who) -> HaInfo:
-    """The screen of a node whose health monitor answers."""
-    settings = picture.register.settings if picture.register is not None else Settings()
+def ha_info(picture: Snapshot, who: Who) -> HaInfo:
+    """The screen of a node whose health monitor answers; all of it is the health monitor's word.
+
+    The group's facts on the disk are root's, and the screen is for every member of the group
+    ``openmse``.
+    """
+    register = picture.register
     peers = []
-    if picture.peer is not None and group is not None:
-        node = group.node(picture.peer.name)
-        facts = _PeerFacts(node, who.told_by(picture.peer.name), settings, picture.database_port)
+    if picture.peer is not None and picture.group:
+        facts = _PeerFacts(
+            address=picture.peer_address,
+            told=who.told_by(picture.peer.name),
+            settings=register.settings if register is not None else Settings(),
+            port=picture.database_port,
+            group=picture.group,
+            virtual_ips=picture.virtual_ips,
+            primary=register.primary if register is not None else "",
+        )
         software = picture.peer.software or facts.software
-        found = _peer(group, facts, software, is_up=picture.peer.is_heard)
+        found = _peer(facts, software, is_up=picture.peer.is_heard)
         peers.append(replace(found, is_direct=bool(picture.paths)))
     return HaInfo(
         is_running=True,
@@ -97,8 +108,16 @@ def saved_ha_info(kept: Saved, config: NodeConfig, who: Who) -> HaInfo:
     peers = []
     node = group.peer_of(me) if group is not None else None
     if group is not None and node is not None:
-        facts = _PeerFacts(node, who.told_by(node.name), settings, config.database.port)
-        found = _peer(group, facts, facts.software, is_up=None)
+        facts = _PeerFacts(
+            address=node.address,
+            told=who.told_by(node.name),
+            settings=settings,
+            port=config.database.port,
+            group=group.group,
+            virtual_ips=group.virtual_ips,
+            primary=group.primary,
+        )
+        found = _peer(facts, facts.software, is_up=None)
         peers.append(replace(found, is_direct=direct_path(config, group) is not None))
     role = config.node.role
     virtual = group.virtual_ips if group is not None else config.group.virtual_ips
@@ -115,11 +134,14 @@ def saved_ha_info(kept: Saved, config: NodeConfig, who: Who) -> HaInfo:
     )
 
 
-class _PeerFacts(Struct, frozen=True):
-    node: NodeInfo | None
+class _PeerFacts(Struct, frozen=True, kw_only=True):
+    address: str
     told: Told | None
     settings: Settings
     port: int
+    group: str
+    virtual_ips: tuple[str, ...]
+    primary: str
 
     @property
     def software(self) -> str:
@@ -127,11 +149,11 @@ class _PeerFacts(Struct, frozen=True):
         return self.told.software if self.told is not None else ""
 
 
-def _peer(group: GroupInfo, facts: _PeerFacts, software: str, *, is_up: bool | None) -> PeerInfo:
+def _peer(facts: _PeerFacts, software: str, *, is_up: bool | None) -> PeerInfo:
     settings = facts.settings
     return PeerInfo(
-        address=facts.node.address if facts.node is not None else "",
-        virtual_ip=_bare(group.virtual_ips),
+        address=facts.address,
+        virtual_ip=_bare(facts.virtual_ips),
         version=software,
         udi=facts.told.udi if facts.told is not None else "",
         failover_type=settings.failover_type.value,
@@ -139,8 +161,8 @@ def _peer(group: GroupInfo, facts: _PeerFacts, software: str, *, is_up: bool | N
         failover_wait_s=settings.failover_wait_ns / SECOND,
         instance_name=CLIENT_DATABASE,
         instance_port=facts.port,
-        replication_name=group.group,
-        primary_alias=group.primary,
+        replication_name=facts.group,
+        primary_alias=facts.primary,
         is_heartbeat_up=is_up,
     )
 
