@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 import click
@@ -69,7 +70,12 @@ def install(root: Path, prefix: Path, dry_run: bool, accounts_only: bool) -> Non
     if dry_run:
         _show(changes)
         return
-    apply.apply(changes, root, click.echo)
+    try:
+        apply.apply(changes, root, click.echo)
+    except (MseError, KeyboardInterrupt):
+        with suppress(MseError, OSError):  # on a full disk even that may fail
+            apply.remember(plan.manifest_so_far(wanted, __version__, root), root)
+        raise
     if accounts_only:
         return
     apply.remember(plan.manifest_of(wanted, __version__), root)

@@ -4,6 +4,7 @@
 run. Errors go to standard error as full sentences with a stable code and what to do next.
 """
 
+import errno
 import os
 import sys
 
@@ -13,6 +14,7 @@ from openmse import __version__
 from openmse.cli.lazy import LazyGroup
 from openmse.errors import DriverError, MseError
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -73,27 +75,22 @@ def run_command(command: click.Command, name: str, arguments: list[str] | None =
         sys.stderr.close()  # the reader of our output has gone away: nothing to say to it
         sys.exit(1)
     except OSError as error:
-        if not _is_output_lost():
+        if error.errno not in _NO_ROOM:
             raise
-        show_error(_output_lost(error))
+        show_error(_unwritten(error))
         sys.exit(DriverError.exit_code)
     if isinstance(code, int) and code:
         sys.exit(code)
 
 
-def _is_output_lost() -> bool:
-    """Whether standard output takes no more; what is left for it is thrown away then."""
+def _unwritten(error: OSError) -> DriverError:
+    """The error for output, or a file, for which there is no room."""
     try:
         sys.stdout.flush()
     except OSError:
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, sys.stdout.fileno())  # or Python tries again at its end, and says so
         os.close(nothing)
-        return True
-    return False
-
-
-def _output_lost(error: OSError) -> DriverError:
     return DriverError(
         f"The output could not be written: {error.strerror}. What was asked for may be done.",
         "Make room where the output goes, or send it elsewhere; look before it is repeated.",

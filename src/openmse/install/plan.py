@@ -93,6 +93,22 @@ def manifest_of(wanted: Layout, version: str) -> Manifest:
     return Manifest(version, files, {str(link.path): link.target for link in wanted.links})
 
 
+def manifest_so_far(wanted: Layout, version: str, root: Path) -> Manifest:
+    """What is there of an installation that came to no end, so that it can be removed."""
+    before, whole = read_manifest(root), manifest_of(wanted, version)
+    files = {
+        name: checksum
+        for name, checksum in whole.files.items()
+        if _at(root, name).is_file() and digest(_at(root, name).read_bytes()) == checksum
+    }
+    links = {
+        name: target
+        for name, target in whole.links.items()
+        if _at(root, name).is_symlink() and str(_at(root, name).readlink()) == target
+    }
+    return Manifest(version, before.files | files, before.links | links)
+
+
 def digest(content: bytes) -> str:
     """SHA-256 in hexadecimal."""
     return hashlib.sha256(content).hexdigest()

@@ -322,11 +322,11 @@ def failover_wait(text: str, view: View) -> str:
     """Seconds, as the protocol's own arithmetic allows."""
     try:
         seconds = float(text)
-        faults = timing_faults(round(seconds * SECOND))
+        is_possible = not timing_faults(round(seconds * SECOND))
     except (ValueError, OverflowError):
-        faults = ["The failover wait must be a number of seconds from 2 to 120."]
-    if faults:
-        raise BadAnswer(faults[0])
+        is_possible = False
+    if not is_possible:
+        raise BadAnswer("The failover wait must be a number of seconds from 2 to 120.")
     return f"{seconds:g}"
 
 

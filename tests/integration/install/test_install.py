@@ -132,6 +132,18 @@ def test_a_foreign_command_is_not_replaced(machine: Path) -> None:
     assert "/usr/local/bin/mse is in the way" in refused.stderr
     assert _all(machine) == before
 
+    foreign.unlink()
+    pages = machine / "usr/local/share"
+    pages.write_text("no directory")
+    broken = _mse("install", "--root", str(machine))
+    assert (broken.returncode, "What was said before is done" in broken.stderr) == (1, True)
+    unit = machine / "etc/systemd/system/openmse.service"
+    assert unit.exists()
+    assert "remove /etc/systemd/system/openmse.service\n" in (
+        _mse("uninstall", "--root", str(machine)).stdout
+    )
+    assert not unit.exists(), "half an installation can be removed too"
+
 
 def test_data_elsewhere_may_be_written_to(machine: Path) -> None:
     config = machine / "etc/openmse/openmse.toml"

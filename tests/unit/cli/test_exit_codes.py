@@ -144,6 +144,35 @@ def test_without_root_it_says_so(machine: CliMachine) -> None:
     assert not machine.state.exists()
 
 
+def test_output_that_cannot_be_written_is_said(machine: CliMachine) -> None:
+    """Facts are saved to a file when the disk is full: no traceback, and no 0."""
+    program = "from openmse.cli.main import main; main()"
+    command = [sys.executable, "-c", program, "--config", str(machine.config), "config", "show"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("MSE-DRV-001: The output could not be written: No space left")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_password_is_not_asked_for_where_it_would_be_shown() -> None:
+    program = (
+        "from openmse.cli.passwords import password\nfrom openmse.errors import UsageError\n"
+        "try:\n    password('', 'Pairing password')\n"
+        "except UsageError as error:\n    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        input="correct horse battery\n",
+        capture_output=True,
+        text=True,
+        check=True,
+        start_new_session=True,  # without a terminal
+    )
+    assert "no terminal at which the pairing password could be asked for" in done.stdout
+    assert "GetPassWarning" not in done.stderr
+
+
 def test_help_imports_nothing_slow() -> None:
     program = (
         "import sys\nfrom openmse.cli.main import main\n"

@@ -87,7 +87,9 @@ def test_a_pair_with_what_the_peer_has_told(machine: CliMachine) -> None:
         is_complete=True,
     )
     known = record("mse1", config(Mode.SYNC, owner="mse2"))
-    core = LiveCore(boot(known, now=Instant(10**12), is_machine_boot=False, db=db))
+    node = boot(known, now=Instant(10**12), is_machine_boot=False, db=db)
+    core = LiveCore(node, group=GROUP.group, peer_address="10.10.10.12")
+    (machine.state / "group.json").write_text("damaged, or for root alone: it is not needed")
     with daemon(machine.socket, core):
         value = json.loads(machine.run("ha-info", "--json").out)
         info = screen(machine, "ha-info")

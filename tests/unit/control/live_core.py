@@ -8,6 +8,7 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -88,7 +89,8 @@ def serving(me: str = "mse1", known: Config | None = None) -> Node:
 class LiveCore:
     """``handler.Core`` over the real step."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, **more_facts: Any) -> None:
+        self.more_facts = more_facts
         self._node = node
         self._now = node.now
         self._answers: dict[str, asyncio.Future[Answer]] = {}
@@ -109,6 +111,7 @@ class LiveCore:
             configured_role="primary",
             address="10.10.10.11",
             virtual_ips=("10.10.10.10/24",),
+            **self.more_facts,
             pids={"health-monitor": 17, "postgres": None},
         )
 

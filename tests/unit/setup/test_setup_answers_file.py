@@ -102,6 +102,8 @@ def test_every_question_has_a_key_or_belongs_to_one_that_has() -> None:
         ('[time]\nntp = "yes"', "time.ntp: It must be true or false."),
         ('[time]\nntp = true\nntp_servers = "a"', "It must be a list of texts"),
         ('[ha]\nrole = "primary"\nfailover_wait_s = "5"', "It must be a number."),
+        ('[ha]\nrole = " "', "ha.role: It must not be empty"),
+        ("ha = 3", "ha: it must be a table"),
         ("[ha]\nfailover_wait_s = 1", "from 2 to 120"),
         ("[ha]\nfailover_wait_s = nan", "from 2 to 120"),
         ('[ha]\nrole = "secondary"\nvirtual_ip = "10.10.10.11"', "not asked with these answers"),

@@ -59,6 +59,9 @@ def test_hosts_without_an_address_uses_debians_own() -> None:
         ("10.1.1.1 mse2", "10.1.1.1 mse2"),
         ("# 10.1.1.1 mse", "# 10.1.1.1 mse"),
         ("10.1.1.1", "10.1.1.1"),
+        ("fd00::12 mse", "fd00::12\tmse1"),
+        ("fd00::12 mse mail # both", "fd00::12\tmse1 mail # both"),
+        ("fd00::13 mse2", "fd00::13 mse2"),
     ],
 )
 def test_hosts_takes_only_its_own_names_out_of_a_line(line: str, left: str) -> None:

@@ -230,11 +230,13 @@ def test_the_full_name_of_a_zone_may_be_typed() -> None:
 
 
 def test_a_narrow_terminal_breaks_lines_between_words() -> None:
-    text = "  a line that is longer than it may be\nshort\n\nEnter a host name of this [mse]: "
+    text = "  a line that is longer than it may be\nShort\n\nEnter a host name of this [mse]: "
     assert fitted(text, 20) == (
-        "  a line that is\n  longer than it may\n  be\nshort\n\nEnter a host name of this [mse]: "
+        "  a line that is\n  longer than it may\n  be\nShort\n\nEnter a host name of this [mse]: "
     )
     assert fitted(text, 80) == text
+    sentence = "has words beyond the edge\nof it.\nAnother. 1) One\n 2) Two\n\n"
+    assert fitted(sentence, 20) == "has words beyond the\nedge of it.\nAnother. 1) One\n 2) Two\n\n"
 
 
 def test_without_ntp_the_date_and_time_are_asked_for() -> None:
