@@ -1,5 +1,6 @@
 """``mse setup``: the wizard of the first login, re-runnable; also installed as ``mse-setup``."""
 
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,7 @@ def setup(ctx: click.Context, /, **options: Any) -> None:
     except Ended as ended:
         raise click.exceptions.Abort from ended
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one finds nothing to stop
         click.echo("\nStopped; nothing was changed.", err=True)
         sys.exit(130)
 

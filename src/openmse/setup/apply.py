@@ -11,10 +11,13 @@ from openmse.setup.system import System
 Say = Callable[[str], None]
 
 
-def apply(plan: Plan, files: Files, system: System, say: Say) -> None:
+def apply(
+    plan: Plan, files: Files, system: System, say: Say, check: Callable[[], None] = lambda: None
+) -> None:
     """Do every step in order. Raises ApplyFailed after taking back what was done.
 
-    Ctrl-C in the middle takes everything back too.
+    ``check`` is called between two changes, and raises KeyboardInterrupt where somebody wants it to
+    stop: everything is taken back then too.
     """
     done: list[tuple[str, Undo]] = []
     current = ""
@@ -23,9 +26,12 @@ def apply(plan: Plan, files: Files, system: System, say: Say) -> None:
             current = step.name
             say(f"Applying {step.name} configuration")
             for change in step.changes:
+                check()
                 done.append((f"restore {change.path}", files.put(change)))
             for act in step.acts:
+                check()
                 done.append((f"take back: {act_text(act)}", system.perform(act, say)))
+        check()
         files.settle()
     except MseError as error:
         raise _taken_back(current, error, done) from error

@@ -60,6 +60,8 @@ class Files:
             aside = self._set_aside(place, change)
             _write(place, change.after, like)
         except BaseException:
+            if read_entry(self.root, change.path) != change.before:  # replaced, then not synced
+                _write(place, change.before, like)
             if aside is not None:
                 aside.unlink(missing_ok=True)
             made()
@@ -148,9 +150,11 @@ def _write(place: Path, entry: Entry | None, like: Like) -> None:
             _write_new(temporary, entry, like)
         _replace(temporary, place, entry)
         _sync(place.parent)
-    except OSError as error:
+    except BaseException as error:
         with suppress(OSError):
             temporary.unlink()
+        if not isinstance(error, OSError):
+            raise
         raise _failed(f"{place} cannot be written", error) from error
 
 

@@ -65,12 +65,19 @@ def own_address(owner: str) -> tuple[str, str]:
     Raises UsageError where there is none.
     """
     try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            sock.connect((str(ipaddress.IPv4Address(owner)), 9))
-            own = str(sock.getsockname()[0])
-    except (ValueError, OSError) as error:
+        target = str(ipaddress.IPv4Address(owner))
+    except ValueError:
         raise UsageError(
-            f"'{owner}' cannot be reached: {error}. Nothing was changed.",
+            f"'{owner}' is not an IPv4 address such as 10.10.10.12; nothing was changed.",
+            "Name the IPv4 address of the node that owns.",
+        ) from None
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.connect((target, 9))
+            own = str(sock.getsockname()[0])
+    except OSError as error:
+        raise UsageError(
+            f"'{owner}' cannot be reached: {error.strerror}. Nothing was changed.",
             "Name the IPv4 address of the node that owns; set this machine's own address first.",
         ) from error
     for interface, addresses in probes.live_addresses().items():

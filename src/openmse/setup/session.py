@@ -206,8 +206,9 @@ class Session:
         if not plan.steps:
             self._terminal.say("Everything is as it shall be; nothing was changed.")
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        with _interruptible():
-            apply(plan, Files(self.options.root, stamp), self._system(), self._terminal.say)
+        with _interruptible() as check:
+            files = Files(self.options.root, stamp)
+            apply(plan, files, self._system(), self._terminal.say, check)
         stale = [self._system().reread(unit) for unit in plan.rereads]
         self._tell_end(replace(plan, notes=(*plan.notes, *filter(None, stale))))
 
@@ -221,8 +222,10 @@ class Session:
                 "The network settings take effect at the next boot: a reboot is recommended. The "
                 "service is started then."
             )
-        elif plan.steps and self.machine.is_configured and self._is_running():
+        elif plan.steps and self._is_running():
             say("The health monitor runs; restart it to have the configuration file take effect.")
+        elif plan.steps and self._is_here and Path(self.options.config).exists():
+            say("The service does not run yet: 'msed start' starts it.")
 
     def _unpair(self) -> None:
         self._terminal.say("Dissolving the pair")
@@ -305,12 +308,22 @@ class Session:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
-    """A lost terminal or SIGTERM ends like Ctrl-C: what was done is taken back."""
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, signal.default_int_handler) for number in numbers]
+def _interruptible() -> Iterator[Callable[[], None]]:
+    """Ctrl-C, a lost terminal and SIGTERM are noted; what is yielded raises KeyboardInterrupt then.
+
+    So none comes between a change and the note of how it is taken back, and a second Ctrl-C does
+    not break off the taking back.
+    """
+    noted: list[int] = []
+
+    def check() -> None:
+        if noted:
+            raise KeyboardInterrupt
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, lambda number, _: noted.append(number)) for number in numbers]
     try:
-        yield
+        yield check
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)

@@ -1,6 +1,7 @@
 """Applying: whole or not at all, copies of what was there, everything taken back on a failure."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from openmse.setup.errors import ApplyFailed, StepError
 from openmse.setup.files import Files, Undo
 from openmse.setup.plan import Act, Change, Enable, Plan, Source, Step, plan_of
 from openmse.setup.screens import PRIMARY, Player
+from openmse.setup.session import _interruptible
 from openmse.setup.system import ImageSystem
 from openmse.setup.values import View
 from openmse.setup.wizard import script_for
@@ -136,6 +138,29 @@ def test_ctrl_c_takes_everything_back(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         run(root, planned(root), Interrupted(root, 0))
+    assert picture(root) == before
+
+
+def test_ctrl_c_again_and_again_takes_everything_back(tmp_path: Path) -> None:
+    """Each comes in the middle of a change, and of its taking back: neither is broken off."""
+    root = debian(tmp_path)
+    before = picture(root)
+    said: list[str] = []
+
+    class Impatient(Breaking):
+        def perform(self, act: Act, say: object) -> Undo:
+            os.kill(os.getpid(), signal.SIGINT)
+            undo = super().perform(act, say)
+
+            def back() -> None:
+                os.kill(os.getpid(), signal.SIGINT)
+                undo()
+
+            return back
+
+    with _interruptible() as check, pytest.raises(KeyboardInterrupt):
+        apply(planned(root), Files(root, "1"), Impatient(root, 99), said.append, check)
+    assert "nothing is changed" in said[-1]
     assert picture(root) == before
 
 

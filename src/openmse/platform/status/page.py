@@ -30,8 +30,9 @@ Written from `openmse.platform.status.page`; do not edit by hand.
 with a schema: `docs/generated/getserverinfo.schema.json`, `docs/generated/gethainfo.schema.json`.
 Exit 0 while the health monitor runs, 4 while it does not, 1 where what is saved cannot be read.
 
-They change nothing. Values come from the health monitor's control socket; while it is stopped,
-from the register and the group's facts on disk. Memory, sessions and sizes need root; what a user
+They change nothing. Values come from the health monitor's control socket, which answers root and
+the members of the group `openmse`; while it is stopped, from the register and the group's facts on
+disk, which only root may read. Memory, sessions and sizes need root; what a user
 may not see, or what this engine does not have, has no line.
 """
 
