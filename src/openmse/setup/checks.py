@@ -53,6 +53,8 @@ class Found(Struct, frozen=True, kw_only=True):
     memory_bytes: int
     free_bytes: int
     taken_ports: tuple[str, ...] = ()
+    missing_files: tuple[str, ...] = ()
+    """Files for etcd that the answers name and that are not there."""
     is_running: bool = False
     """The engine runs, so that its ports are in use by itself."""
     nftables_fault: str = ""
@@ -91,6 +93,7 @@ def judge(view: View, found: Found) -> tuple[Check, ...]:
         *_free(found),
         *_virtual(view),
         *_clocks(view, found),
+        *_witness_files(found),
         _memory(found),
         _disk(found),
         _ports(found),
@@ -234,6 +237,16 @@ def _ports(found: Found) -> Check:
         f"In use by another program: {', '.join(found.taken_ports)}.",
         "Stop that program ('ss -lntup' shows it), or change the port in the configuration file.",
     )
+
+
+def _witness_files(found: Found) -> Iterator[Check]:
+    if found.missing_files:
+        yield Check(
+            "Witness",
+            Colour.RED,
+            f"There is no file {', '.join(found.missing_files)}, so etcd cannot be asked.",
+            "Put the files of the etcd cluster there, the same on both servers.",
+        )
 
 
 def _nftables(found: Found) -> Check:

@@ -7,6 +7,7 @@ from pathlib import Path
 from openmse.node.config import NodeConfig
 from openmse.setup import clocks, probes
 from openmse.setup.checks import Claim, Found, addresses_to_probe
+from openmse.setup.modern import ETCD_FILES
 from openmse.setup.values import NONE, View
 from openmse.setup.world import World
 
@@ -37,6 +38,7 @@ def inspect(view: View, world: World, config: NodeConfig | None, *, is_running: 
         memory_bytes=probes.memory_bytes(),
         free_bytes=probes.free_bytes(state),
         taken_ports=() if is_running or config is None else probes.taken_ports(_ports(config)),
+        missing_files=_missing(view),
         is_running=is_running,
         nftables_fault=probes.nftables_fault(),
         has_watchdog=os.path.exists(device),
@@ -48,6 +50,11 @@ def inspect(view: View, world: World, config: NodeConfig | None, *, is_running: 
 def _claim(interface: str, address: str) -> Claim:
     mac, fault = probes.holder_or_fault(interface, address)
     return Claim(mac, fault.rstrip("."))
+
+
+def _missing(view: View) -> tuple[str, ...]:
+    paths = (view.get(f"witness.{name}") for name, _ in ETCD_FILES)
+    return tuple(path for path in paths if path not in ("", NONE) and not os.path.isfile(path))
 
 
 def _ports(config: NodeConfig) -> dict[str, tuple[str, int]]:

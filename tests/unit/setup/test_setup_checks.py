@@ -46,6 +46,7 @@ RED = [
     ("Memory", {"memory_bytes": 500_000_000}, "0.5 GB"),
     ("Disk", {"free_bytes": 100_000_000}, "0.1 GB"),
     ("Ports", {"taken_ports": ("TCP 5432 (database.port)",)}, "5432"),
+    ("Witness", {"missing_files": ("/etc/etcd/ca.crt",)}, "/etc/etcd/ca.crt"),
     ("nftables", {"nftables_fault": "the command nft is missing"}, "nft is missing"),
     ("Watchdog", {"watchdog": "required"}, "no such device"),
 ]
