@@ -191,7 +191,7 @@ def test_a_planned_stop_stays_and_nobody_takes_over(pair: Site, which: str) -> N
         time.sleep(0.2)
     told = pair.told(OTHER[node])
     alone = "PRIMARY_ALONE" if owner == "mse1" else "FAILOVER_ACTIVE"
-    assert told["state"] == (alone if which == "standby" else "WAITING"), told
+    assert told["state"] == (alone if which == "standby" else "GRACEFUL_SHUTDOWN"), told
     pair.start(node)
     pair.until_sync()
     assert pair.owner() == owner

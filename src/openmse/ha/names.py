@@ -238,6 +238,11 @@ def _why_pinned(n: Node, config: Config) -> str:
 
 def _peer_state(n: Node, config: Config) -> tuple[State, str]:
     is_heard_owner = is_heard(n, n.peer)
+    if not is_heard_owner and n.peer.standing.is_stopping:
+        return State.GRACEFUL_SHUTDOWN, (
+            f"{config.owner} owns and was stopped on purpose, so nobody takes over; start it "
+            "again, or see what 'mse ha takeover --force' here would lose."
+        )
     if config.mode is Mode.ALONE and not is_heard_owner:
         return State.WAITING, (
             f"Waiting for {config.owner}, the node that has the newest data; 'mse ha takeover "

@@ -38,7 +38,7 @@ def test_without_a_daemon_it_is_4_and_says_what_to_do(
     assert ran.code == 4
     said = ran.out + ran.err
     assert "The daemon of this machine does not answer" in said
-    assert "systemctl start" in said
+    assert "msed start" in said
 
 
 WRONG = [

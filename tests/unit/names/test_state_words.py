@@ -155,6 +155,26 @@ SITUATIONS: list[tuple[str, Node, State, str]] = [
         "Waiting for mse1",
     ),
     (
+        "the owner was stopped on purpose",
+        node(
+            "mse2",
+            config(Mode.PINNED),
+            peer=replace(SILENT, id="mse1", standing=Standing(is_stopping=True)),
+        ),
+        State.GRACEFUL_SHUTDOWN,
+        "mse1 owns and was stopped on purpose",
+    ),
+    (
+        "and is heard again",
+        node(
+            "mse2",
+            config(Mode.SYNC),
+            peer=replace(SILENT, id="mse1", heard_at=START, standing=Standing(is_stopping=True)),
+        ),
+        State.SECONDARY_ACTIVE,
+        "in step",
+    ),
+    (
         "the witness is lost",
         node("mse1", config(Mode.PINNED), witness=replace(SILENT, id="witness")),
         State.PINNED,

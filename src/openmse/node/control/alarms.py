@@ -72,7 +72,10 @@ def _local(n: Node) -> Iterator[Alarm]:
 
 def _group(n: Node, config: Config) -> Iterator[Alarm]:
     peer = peer_of(config, n.me)
-    if not is_heard(n, n.peer):
+    is_stopped = n.peer.standing.is_stopping
+    if not is_heard(n, n.peer) and is_stopped:
+        yield Alarm("peer_lost", "warning", f"{peer} was stopped on purpose.", "Start it again.")
+    elif not is_heard(n, n.peer):
         control = is_owner(n) and n.db.peer_streaming
         yield Alarm(
             "control_path_broken" if control else "peer_lost",

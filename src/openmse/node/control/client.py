@@ -51,7 +51,7 @@ class ControlClient:
             self._socket.close()
             raise DaemonDownError(
                 f"The daemon of this machine does not answer on {path} ({error.strerror}).",
-                "Start it ('systemctl start openmse'), or name its file with --config; "
+                "Start it ('msed start'), or name its file with --config; "
                 "'mse ha doctor' says more.",
             ) from error
 
