@@ -17,7 +17,7 @@
         y: { range: (_, low, high) => [0, Math.max(high ?? 0, Number(element.dataset.floor)) * 1.15] },
       },
       axes: [
-        { ...axis(), size: 28, values: (_, ticks) => ticks.map((t) => new Date(t * 1000).toTimeString().slice(0, 5)), space: 80 },
+        { ...axis(), size: 28, values: (_, ticks) => ticks.map((t) => new Date(t * 1000).toISOString().slice(11, 16)), space: 80 },
         { ...axis(), size: 64, values: (_, ticks) => ticks.map((t) => `${t.toLocaleString('en', { maximumFractionDigits: 2 })} ${unit}`) },
       ],
       series: [{}, { stroke: role('accent'), width: 1.5, points: { show: false }, spanGaps: false }],
