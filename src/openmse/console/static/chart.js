@@ -10,7 +10,7 @@
     const unit = element.dataset.unit
     const axis = () => ({ stroke: role('muted'), font: '12px sans-serif', grid: { stroke: role('line'), width: 1 }, ticks: { show: false } })
     const options = {
-      width: element.clientWidth, height: 160, legend: { show: false }, padding: [8, 8, 0, 0],
+      width: element.clientWidth, height: 160, legend: { show: false }, padding: [8, 20, 0, 0],
       cursor: { drag: { x: false, y: false } },
       scales: {
         x: { time: true, range: () => { const now = Date.now() / 1000; return [now - WINDOW_S, now] } },
