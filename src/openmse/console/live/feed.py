@@ -256,10 +256,9 @@ class EngineFeed:
     def _on_snapshot(self, event: SseEvent) -> None:
         live = self.live
         snapshot = read(event.data, Snapshot, live.engine.name)
-        before, live.snapshot = live.summary, snapshot
+        live.snapshot = snapshot
         live.is_monitor_up = True
-        live.summary = without_stranger(_summary_of(snapshot, before))
-        self._ask_anew_after(before, live.summary)
+        live.summary = without_stranger(_summary_of(snapshot, live.summary))
         peer, database = snapshot.peer, snapshot.database
         self._sample(
             peer.round_trip_ms if peer and peer.is_heard else None,
@@ -273,15 +272,12 @@ class EngineFeed:
         summary = without_stranger(read(event.data, Summary, live.engine.name))
         live.summary = summary
         live.is_monitor_up = summary.is_monitor_up
-        self._ask_anew_after(before, summary)
-        live.snapshot = None
-        self._sample(summary.round_trip_ms, summary.lag_bytes)
-        live.version += 1
-
-    def _ask_anew_after(self, before: Summary | None, summary: Summary) -> None:
         if before is not None and _who(before) != _who(summary):
             self._info_due_s = time.monotonic() + INFO_AFTER_CHANGE_S * random.uniform(0.5, 1.5)
             self._turn.set()
+        live.snapshot = None
+        self._sample(summary.round_trip_ms, summary.lag_bytes)
+        live.version += 1
 
     def _sample(self, round_trip_ms: float | None, lag_bytes: int | None) -> None:
         at_ms = time.time_ns() // 1_000_000
