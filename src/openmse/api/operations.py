@@ -41,6 +41,7 @@ class OperationKind(StrEnum):
     PAIR = "pair"
     UNPAIR = "unpair"
     READMIT = "readmit"
+    READMIT_CANCEL = "readmit_cancel"
     SETTINGS = "settings"
     WITNESS_REPLACE = "witness_replace"
     WITNESS_REMOVE = "witness_remove"

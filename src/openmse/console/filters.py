@@ -125,7 +125,7 @@ def all_filters(language: str, gettext: Callable[[str], str]) -> dict[str, Calla
         "told_plain": lambda value: catalogue.told(value or ""),
         "told_error": told_error,
         "meaning": catalogue.code,
-        "event": lambda kind: kind.replace("_", " ") if catalogue.is_own else catalogue.event(kind),
+        "event": lambda kind: spaced(catalogue.event(kind)),
         "instant": instant,
         "ms": milliseconds,
         "size": size,

@@ -35,7 +35,7 @@ WORDS = (
     "activation",
     "CAS Elements", "wIPS Monitor Mode APs", "wIPS Local Mode APs", "Service Advertisement Clicks",
     "licence", "install licence", "remove licence", "share licences",
-    "witness_replace", "witness_remove", "readmit",
+    "witness_replace", "witness_remove", "readmit", "readmit_cancel",
     "Heard by one",
     "address_failed", "sync_waits_cancelled", "rpo_not_guaranteed", "direct_unusable",
     "direct_down", "network_path_down", "quarantined", "database_failed", "address_conflict",

@@ -61,6 +61,13 @@ def test_the_wait_for_a_new_machine_is_told(served: Served) -> None:
             assert second.until("readmission")["lost"] == "mse2", "also to who comes later"
         places.readmission.write_bytes(b"damaged")
         assert stream.until("readmission") == nobody
+        store.set_password("a new machine", now_s=time.time(), valid_for_s=600.0)
+        ended = served.ok("DELETE", "/v1/ha/readmit")
+        assert ended["sentence"] == "mse1 waits no longer for a machine in place of mse2."
+        assert store.armed(time.time()) is None, "the password is void"
+        assert served.ok("GET", "/v1/ha/readmit") == nobody
+        again = served.refused("DELETE", "/v1/ha/readmit", 409, "MSE-CMD-001")
+        assert "nothing was changed" in again["sentence"]
         store.set_password("a new machine", now_s=time.time() - 601, valid_for_s=600.0)
         assert served.ok("GET", "/v1/ha/readmit") == nobody, "its time is over"
 

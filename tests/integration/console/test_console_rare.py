@@ -58,7 +58,7 @@ def test_each_helps_where_it_should_and_says_where_not(console: ConsoleProcess, 
         audit = client.get("/api/v1/audit").json()["entries"]
         kinds = {e["action"] for e in audit if e["outcome"] == "done"}
         assert {"rejoin", "witness_replace", "witness_remove", "release_protect"} <= kinds
-        assert {"confirm_alone", "readmit", "stop"} <= kinds
+        assert {"confirm_alone", "readmit", "readmit_cancel", "stop"} <= kinds
 
 
 def _while_well(client: Any) -> None:
@@ -142,9 +142,24 @@ def _readmitted(client: Any, site: Site) -> None:
     until(lambda: waits in client.get(page).text, "it is told")
     assert "<code>mse setup --recover-from 10.10.10.11</code>" in client.get(page).text
     assert given["password"] not in client.get(page).text
+    told = _pair(client)["newcomer"]
+    assert (told["is_waiting"], told["lost"], told["recover_from"]) == (True, "mse2", "10.10.10.11")
+    assert "is void at once" in client.get("/pairs/1/do/readmit_cancel").text
+    ended = _ended(client, _do(client, "readmit_cancel"))
+    assert ended["sentence"] == "mse1 waits no longer for a machine in place of mse2."
+    until(lambda: _pair(client)["newcomer"] is None, "nobody is waited for")
+    assert waits not in client.get(page).text
+    refused = _do(client, "readmit_cancel")
+    assert "No new machine is waited for" in (
+        _ended(client, refused)["sentence"] if refused.status_code == 202 else _error(refused)
+    )
+    assert _ended(client, client.post("/api/v1/pairs/1/do/readmit", json=given))["state"] == "done"
+    until(lambda: waits in client.get(page).text, "it is waited for again")
     site.take_newcomer("mse2 at 10.10.10.12 takes the place of mse0, which is no party.")
     until(lambda: "mse2 has come." in client.get(page).text, "it has come")
     assert waits not in client.get(page).text
+    came = _pair(client)["newcomer"]
+    assert (came["is_waiting"], came["name"], came["is_known"]) == (False, "mse2", True)
 
 
 def _alone(client: Any, site: Site) -> None:

@@ -245,7 +245,11 @@ def test_rare_actions_say_why_not() -> None:
     well = _snapshot("mse1")
     follower = _snapshot("mse2")
     assert _why(well, follower) == dict(
-        zip(KINDS, ("none_aside", "none_waits", "has_witness", "peer_heard", "", ""), strict=True)
+        zip(
+            KINDS,
+            ("none_aside", "none_waits", "has_witness", "peer_heard", "none_awaited", "", ""),
+            strict=True,
+        )
     )
     assert set(_why(well, follower, is_busy=True).values()) >= {"busy", "none_aside"}
     aside = replace(follower, state="QUARANTINED")

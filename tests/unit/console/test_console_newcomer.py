@@ -5,7 +5,17 @@ from msgspec.structs import replace
 from openmse.console.live.newcomer import Newcomer, newcomer
 from openmse.console.live.pairs import pair_of, pair_view, pairs_of
 from openmse.console.live.state import EngineLive, Reach
-from openmse.console.nodes.models import LogEntry, Party, Readmission, Register, Snapshot
+from openmse.console.live.views import engine_view
+from openmse.console.nodes.models import (
+    Info,
+    LogEntry,
+    Party,
+    Readmission,
+    Register,
+    Service,
+    Snapshot,
+    Summary,
+)
 from openmse.console.store.engines import Engine
 
 OLD = "mse1@10.10.10.11|mse2@10.10.10.12"
@@ -106,3 +116,17 @@ def test_a_replaced_machine_makes_no_pair_of_its_own() -> None:
     found = pair_of([back, owner], 1)
     assert found is not None
     assert found.other_name == "mse2"
+
+
+def test_a_new_owner_is_not_called_dormant() -> None:
+    """Services are asked for now and then; its picture is newer. What is down stays so."""
+    owner = _owner("mse1")
+    for told, admits, shown in (
+        ("dormant", True, "up"),
+        ("up", False, "dormant"),
+        ("down", True, "down"),
+        ("dormant", None, "dormant"),
+    ):
+        owner.info = Info(services=(Service(name="platform", service_status=told),))
+        owner.summary = Summary(node="mse2", admits_clients=admits)
+        assert [s.service_status for s in engine_view(owner, 101.0).services] == [shown]

@@ -40,6 +40,7 @@ SPEAKING = (
     "node/runtime/pairing.py",
     "node/runtime/pairing_desk.py",
     "node/runtime/readmission.py",
+    "api/readmission.py",
     "console/live/*.py",
     "console/nodes/*.py",
     "console/pages/*.py",

@@ -6,6 +6,7 @@ from pydantic import BaseModel, Field
 
 from openmse import ports
 from openmse.console.api.described import Strict
+from openmse.console.live.newcomer import Newcomer
 from openmse.console.live.pairs import PairView
 from openmse.console.live.views import EngineView
 from openmse.console.nodes.models import Alarm, TakeoverView
@@ -79,6 +80,20 @@ class SynchronizationsOut(BaseModel):
     synchronizations: list[SynchronizationOut]
 
 
+class NewcomerOut(BaseModel):
+    """A new machine in place of one that its pair has lost: waited for, then there."""
+
+    is_waiting: bool = Field(description="end it with `POST /pairs/{id}/do/readmit_cancel`")
+    owner: str = Field(description="which takes it")
+    lost: str | None
+    recover_from: str | None = Field(description="for `mse setup --recover-from` there")
+    until: str | None
+    name: str | None = Field(description="once it has come")
+    came_at: str | None
+    sentence: str | None
+    is_known: bool = Field(description="whether it is among this console's engines")
+
+
 class PairOut(BaseModel):
     """A pair at this moment."""
 
@@ -102,6 +117,7 @@ class PairOut(BaseModel):
     why_not_switchover: str
     why_not_failback: str
     why_not_takeover: str
+    newcomer: NewcomerOut | None
 
 
 class PairsOut(BaseModel):
@@ -370,7 +386,24 @@ def takeover_out(view: TakeoverView, stands: str) -> TakeoverOut:
     )
 
 
-def pair_out(view: PairView) -> PairOut:
+def newcomer_out(found: Newcomer | None) -> NewcomerOut | None:
+    """Who is waited for or has come, as the API shows it."""
+    if found is None:
+        return None
+    return NewcomerOut(
+        is_waiting=not found.name,
+        owner=found.owner,
+        lost=found.lost or None,
+        recover_from=found.recover_from or None,
+        until=found.until or None,
+        name=found.name or None,
+        came_at=found.at or None,
+        sentence=found.sentence or None,
+        is_known=found.is_known,
+    )
+
+
+def pair_out(view: PairView, new: Newcomer | None) -> PairOut:
     """A pair as the API shows it."""
     register = view.register
     return PairOut(
@@ -394,6 +427,7 @@ def pair_out(view: PairView) -> PairOut:
         why_not_switchover=view.why_not.switchover,
         why_not_failback=view.why_not.failback,
         why_not_takeover=view.why_not.takeover,
+        newcomer=newcomer_out(new),
     )
 
 

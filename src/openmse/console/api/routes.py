@@ -12,6 +12,7 @@ from openmse.console.api import models
 from openmse.console.api.described import ERRORS, SECURITY
 from openmse.console.context import Console, console_of
 from openmse.console.errors import FormError
+from openmse.console.live.newcomer import newcomer
 from openmse.console.live.pairing import PairOrder
 from openmse.console.live.pairs import PairView, pair_view, pairs_of
 from openmse.console.live.views import SORT_KEYS, ListQuery, engine_view, find
@@ -174,15 +175,16 @@ async def stop_engine(
 @router.get("/pairs")
 async def list_pairs(request: Request, _principal: Viewer) -> models.PairsOut:
     """All pairs."""
-    now_s = time.monotonic()
-    pairs = pairs_of(console_of(request).fleet.all())
-    return models.PairsOut(pairs=[models.pair_out(pair_view(pair, now_s)) for pair in pairs])
+    console, now_s = console_of(request), time.monotonic()
+    views = [pair_view(pair, now_s) for pair in pairs_of(console.fleet.all())]
+    return models.PairsOut(pairs=[_pair_out(console, view) for view in views])
 
 
 @router.get("/pairs/{engine_id}")
 async def get_pair(request: Request, _principal: Viewer, engine_id: int) -> models.PairOut:
     """One pair, by the id of either engine."""
-    return models.pair_out(require_pair(console_of(request), engine_id)[1])
+    console = console_of(request)
+    return _pair_out(console, require_pair(console, engine_id)[1])
 
 
 @router.post("/pairs", status_code=202)
@@ -216,8 +218,8 @@ async def look_before(
 async def do(
     request: Request, principal: Operator, engine_id: int, kind: str, body: models.DoIn
 ) -> models.ActionOut:
-    """switchover, failback, drill, takeover, unpair, witness_remove, readmit, rejoin,
-    release_protect or confirm_alone."""
+    """switchover, failback, drill, takeover, unpair, witness_remove, readmit, readmit_cancel,
+    rejoin, release_protect or confirm_alone."""
     form = {
         "confirm": body.confirm,
         "without_peer": "1" if body.without_peer else "",
@@ -273,6 +275,10 @@ async def change_settings(
 def _form(given: dict[str, Any]) -> dict[str, str]:
     """Values as a form has them, so that the same rules hold for both."""
     return {key: str(value) for key, value in given.items()}
+
+
+def _pair_out(console: Console, view: PairView) -> models.PairOut:
+    return models.pair_out(view, newcomer(view, console.fleet.all(), time.time()))
 
 
 def _engine_out(console: Console, engine_id: int) -> models.EngineOut:

@@ -14,6 +14,7 @@ KINDS = (
     "confirm_alone",
     "release_protect",
     "readmit",
+    "readmit_cancel",
     "witness_replace",
     "witness_remove",
 )
@@ -41,6 +42,7 @@ def specials(view: PairView, *, is_busy: bool = False) -> dict[str, Special]:
         "confirm_alone": _why_no_confirmation(owner),
         "release_protect": _why_no_release(owner),
         "readmit": _why_no_readmission(owner),
+        "readmit_cancel": _why_no_cancelling(view, owner),
         "witness_replace": _why_no_witness_change(owner),
         "witness_remove": _why_no_witness_change(owner) or _why_no_removal(owner),
     }
@@ -102,6 +104,14 @@ def _why_no_readmission(owner: Snapshot | None) -> str:
     if owner.peer is not None and owner.peer.is_heard:
         return "peer_heard"
     return "" if owner.register and owner.register.mode == "ALONE" else "not_alone"
+
+
+def _why_no_cancelling(view: PairView, owner: Snapshot | None) -> str:
+    """Only the owner waits for a new machine, and tells it."""
+    live = view.pair.of_node(owner.node) if owner is not None else None
+    if live is None:
+        return "owner_unheard"
+    return "" if live.readmission is not None else "none_awaited"
 
 
 def _why_no_witness_change(owner: Snapshot | None) -> str:

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from msgspec.structs import replace
+
 from openmse.console.live.state import EngineLive, Reach
 from openmse.console.nodes.models import Alarm, Service, Summary
 from openmse.console.store.engines import Engine
@@ -72,6 +74,21 @@ class EngineView:
         return bool(self.peer)
 
 
+def _services(live: EngineLive) -> tuple[Service, ...]:
+    """As the engine told them; whether the platform is up or dormant is newer in its picture."""
+    told = live.info.services if live.info else ()
+    admits = live.summary.admits_clients if live.summary else None
+    if admits is None:
+        return told
+    now = "up" if admits else "dormant"
+    return tuple(
+        replace(one, service_status=now)
+        if one.name == "platform" and one.service_status in ("up", "dormant")
+        else one
+        for one in told
+    )
+
+
 def most_pressing(alarms: Iterable[Alarm]) -> str:
     """The kind of the first error, else of the first warning; '' where there is neither."""
     ranked = sorted(alarms, key=lambda alarm: alarm.severity != "error")
@@ -106,7 +123,7 @@ def engine_view(live: EngineLive, now_s: float) -> EngineView:
         peer_address=peer_address,
         address=virtual if peer and virtual else engine.address,
         version=(live.info.version if live.info else "") or engine.version,
-        services=live.info.services if live.info and is_fresh else (),
+        services=_services(live) if is_fresh else (),
         alarms=(summary.alarms or ()) if summary else (),
         rank=min(RANK[kind], RANK[monitor.kind], RANK[state.kind]),
     )

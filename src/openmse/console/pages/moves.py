@@ -111,6 +111,14 @@ MOVES = {
             is_rare=True,
         ),
         Move(
+            kind="readmit_cancel",
+            path="/v1/ha/readmit",
+            method="DELETE",
+            role=Role.ADMINISTRATOR,
+            grade=2,
+            is_rare=True,
+        ),
+        Move(
             kind="witness_remove",
             path="/v1/ha/witness",
             method="DELETE",

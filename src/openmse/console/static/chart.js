@@ -10,14 +10,14 @@
     const unit = element.dataset.unit
     const axis = () => ({ stroke: role('muted'), font: '12px sans-serif', grid: { stroke: role('line'), width: 1 }, ticks: { show: false } })
     const options = {
-      width: element.clientWidth, height: 160, legend: { show: false }, padding: [8, 8, 0, 0],
+      width: element.clientWidth, height: 160, legend: { show: false }, padding: [8, 20, 0, 0],
       cursor: { drag: { x: false, y: false } },
       scales: {
         x: { time: true, range: () => { const now = Date.now() / 1000; return [now - WINDOW_S, now] } },
         y: { range: (_, low, high) => [0, Math.max(high ?? 0, Number(element.dataset.floor)) * 1.15] },
       },
       axes: [
-        { ...axis(), size: 28, values: (_, ticks) => ticks.map((t) => new Date(t * 1000).toTimeString().slice(0, 5)), space: 80 },
+        { ...axis(), size: 28, values: (_, ticks) => ticks.map((t) => new Date(t * 1000).toISOString().slice(11, 16)), space: 80 },
         { ...axis(), size: 64, values: (_, ticks) => ticks.map((t) => `${t.toLocaleString('en', { maximumFractionDigits: 2 })} ${unit}`) },
       ],
       series: [{}, { stroke: role('accent'), width: 1.5, points: { show: false }, spanGaps: false }],
