@@ -72,26 +72,7 @@ def _local(n: Node) -> Iterator[Alarm]:
 
 def _group(n: Node, config: Config) -> Iterator[Alarm]:
     peer = peer_of(config, n.me)
-    is_stopped = n.peer.standing.is_stopping
-    if not is_heard(n, n.peer) and is_stopped:
-        yield Alarm("peer_lost", "warning", f"{peer} was stopped on purpose.", "Start it again.")
-    elif not is_heard(n, n.peer):
-        control = is_owner(n) and n.db.peer_streaming
-        yield Alarm(
-            "control_path_broken" if control else "peer_lost",
-            "warning" if control else "error",
-            f"The health monitor of {peer} is not heard"
-            + (", although its replication still flows." if control else "."),
-            f"Check {peer} and the network to it, UDP heartbeats included (docs/ports.md).",
-        )
-    witness = witness_of(config)
-    if witness and not is_heard(n, n.witness):
-        yield Alarm(
-            "witness_lost",
-            "warning",
-            f"The witness ({witness}) is not heard; without it there is no automatic takeover.",
-            "Start it again, or 'mse ha witness replace'.",
-        )
+    yield from _unheard(n, config, peer)
     if config.mode is Mode.ALONE and not config.settings.maintenance:
         yield Alarm(
             "alone",
@@ -123,6 +104,30 @@ def _group(n: Node, config: Config) -> Iterator[Alarm]:
             "started without seeing this node.",
             "Keep the old machine off or isolated until it can see this one; then set "
             "'mse ha settings --boot-alone auto'.",
+        )
+
+
+def _unheard(n: Node, config: Config, peer: str) -> Iterator[Alarm]:
+    """Who is missing, of the other node and the witness."""
+    is_stopped = n.peer.standing.is_stopping
+    if not is_heard(n, n.peer) and is_stopped:
+        yield Alarm("peer_lost", "warning", f"{peer} was stopped on purpose.", "Start it again.")
+    elif not is_heard(n, n.peer):
+        control = is_owner(n) and n.db.peer_streaming
+        yield Alarm(
+            "control_path_broken" if control else "peer_lost",
+            "warning" if control else "error",
+            f"The health monitor of {peer} is not heard"
+            + (", although its replication still flows." if control else "."),
+            f"Check {peer} and the network to it, UDP heartbeats included (docs/ports.md).",
+        )
+    witness = witness_of(config)
+    if witness and not is_heard(n, n.witness):
+        yield Alarm(
+            "witness_lost",
+            "warning",
+            f"The witness ({witness}) is not heard; without it there is no automatic takeover.",
+            "Start it again, or 'mse ha witness replace'.",
         )
 
 
