@@ -179,7 +179,7 @@ def test_without_a_daemon(socket_path: Path) -> None:
     with pytest.raises(DaemonDownError, match=str(socket_path)) as down:
         ControlClient(socket_path)
     assert down.value.exit_code == 4
-    assert "systemctl start" in down.value.hint
+    assert "msed start" in down.value.hint
 
 
 def test_a_daemon_that_hangs_up_is_told_so(socket_path: Path) -> None:
