@@ -186,7 +186,8 @@ def _consider_release(d: Draft) -> None:
     if post_of(n) is not Post.OWNER_SYNC or is_released(n) or n.proposal is not None:
         return
     is_broken = n.db_failed_at and since(n.now, n.db_failed_at) > UNHEALTHY_GRACE_NS
-    is_slow = n.db_down_at and since(n.now, n.db_down_at) > RECOVERY_BUDGET_NS
+    is_given_up = n.db.process is DbProcess.DOWN and not n.db.is_healthy
+    is_slow = n.db_down_at and (is_given_up or since(n.now, n.db_down_at) > RECOVERY_BUDGET_NS)
     is_empty = not n.db.is_complete and since(n.now, n.started_at) > SECOND
     if not (is_broken or is_slow or is_empty) or is_peer_silent(n) or not n.peer.standing.is_ready:
         return
