@@ -4,6 +4,7 @@ PYTHON ?= /usr/bin/python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+FOR_TESTS := $(VENV)/.installed-for-tests
 # Files of tests that run side by side, as far as they measure no time (tests/everything.py).
 JOBS ?= 2
 SEEDS ?= 2000
@@ -29,9 +30,14 @@ help:
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml tools/setup tools/assets/fetch tools/assets/package-lock.json tools/assets/vendor.sha256
+$(STAMP): pyproject.toml tools/setup tools/packages tools/assets/fetch tools/assets/package-lock.json tools/assets/vendor.sha256
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" tools/setup
 	@touch $(STAMP)
+
+# What only tests need; a test says so and is skipped where it is not there.
+$(FOR_TESTS): $(STAMP) tools/packages Makefile
+	@tools/packages "some tests are skipped" etcd-server openssl tmux chromium systemd groff-base
+	@touch $(FOR_TESTS)
 
 assets:
 	@PYTHON="$(PYTHON)" tools/assets/fetch
@@ -39,13 +45,13 @@ assets:
 demo: setup
 	@$(BIN)/mse lab demo $(if $(QUICK),--quick,)
 
-test: setup
+test: setup $(FOR_TESTS)
 	@$(BIN)/python tests/everything.py --jobs $(JOBS)
 
-test-browser: setup
+test-browser: setup $(FOR_TESTS)
 	@$(BIN)/python -m pytest tests/browser tests/lab/test_product_console.py
 
-screenshots: setup
+screenshots: setup $(FOR_TESTS)
 	@$(BIN)/python tests/browser/screenshots.py docs/images/console
 
 test-quick: setup
