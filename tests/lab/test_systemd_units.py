@@ -112,6 +112,8 @@ def test_the_node_under_systemd(machine: SystemdMachine) -> None:
 
 
 NAMES = ("mse1", "mse2", "witness")
+EXCHANGED_WITHIN_S = 60.0
+"""Of licences and UDIs between two nodes: every 20 s."""
 REPLIES = {
     "Enrolment password: ": "a word for the witness",
     "Password of the witness: ": "a word for the witness",
@@ -173,6 +175,7 @@ def test_the_walk_through_of_the_document(three: dict[str, SystemdMachine]) -> N
         assert (code, gone) == (0, ""), f"{step.machine}: {step.command}\n{shown}"
     assert commands > 15, "the page is still read rightly"
 
+    _each_knows_the_udi_of_the_other(three["mse1"], three["mse2"])
     _third_machine_has_no_rights(three["witness"])
     _a_reboot_hands_over_first(three["mse1"], three["mse2"])
 
@@ -182,6 +185,19 @@ def _type(machine: SystemdMachine, step: walk_through.Typed) -> tuple[int, str]:
     argv = machine.entry("sh", "-c", f"cd && {step.command}")
     terminal = walk_through.Terminal(argv, {**ENVIRONMENT, "TERM": "xterm"})
     return terminal.run(step, REPLIES), terminal.shown
+
+
+def _each_knows_the_udi_of_the_other(first: SystemdMachine, second: SystemdMachine) -> None:
+    """What the management APIs exchange through PostgreSQL, as far as their sandbox lets them."""
+    until_s = time.monotonic() + EXCHANGED_WITHIN_S
+    for machine, other in ((first, second), (second, first)):
+        while True:
+            found = json.loads(told(machine, "gethainfo", "--json"))
+            wanted = json.loads(told(other, "gethainfo", "--json"))["udi"]
+            if [peer["udi"] for peer in found["peers"]] == [wanted]:
+                break
+            assert time.monotonic() < until_s, (found["peers"], wanted)
+            time.sleep(0.5)
 
 
 def _third_machine_has_no_rights(machine: SystemdMachine) -> None:

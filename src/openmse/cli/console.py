@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from openmse.cli.owners import give_to_owner
+
 DEFAULT_PATH = Path("/etc/openmse/console.toml")
 
 config_option = click.option(
@@ -50,10 +52,13 @@ def recover(path: Path) -> None:
     from openmse.console.store.store import open_store
 
     settings = load(path)
-    made = make_console(settings, open_store(settings))
-    made.audit.add(who="command line", action="recover", outcome="begun")
-    click.echo(new_setup_link(made))
-    made.store.close()
+    try:
+        made = make_console(settings, open_store(settings))
+        made.audit.add(who="command line", action="recover", outcome="begun")
+        click.echo(new_setup_link(made))
+        made.store.close()
+    finally:
+        give_to_owner(settings.state_dir)
 
 
 @console.command()
@@ -78,4 +83,8 @@ def restore(path: Path, file: Path, replace: bool) -> None:
     from openmse.console.backup import restore as put_back
     from openmse.console.settings import load
 
-    click.echo(put_back(load(path), file, is_replacing=replace))
+    settings = load(path)
+    try:
+        click.echo(put_back(settings, file, is_replacing=replace))
+    finally:
+        give_to_owner(settings.state_dir)

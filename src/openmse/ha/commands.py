@@ -61,7 +61,11 @@ def on_command(d: Draft, event: Commanded, asked_by: str = "") -> None:
 
 def _confirm_alone(d: Draft, command_id: str) -> None:
     n = d.n
-    if post_of(n) is not Post.OWNER_ALONE or n.alone_confirmed:
+    post = post_of(n)
+    may_wait = post is Post.OWNER_ALONE or (
+        post is Post.OWNER_PINNED and not fencing.is_in_force(n)
+    )
+    if not may_wait or n.alone_confirmed:
         sentence = "This node does not wait for a confirmation."
         if fencing.is_in_force(n) and not n.alone_confirmed:
             sentence = (

@@ -81,11 +81,12 @@ def _why_no_rejoin(view: PairView, aside: Snapshot | None) -> str:
 
 
 def _why_no_confirmation(owner: Snapshot | None) -> str:
-    """A node that boots as the owner of ALONE serves by itself or waits to be told."""
+    """A node that boots as the owner of ALONE or PINNED serves by itself or waits to be told."""
     if owner is None:
         return "owner_unheard"
     mode = owner.register.mode if owner.register else ""
-    waits = owner.state == "WAITING" and mode == "ALONE" and not owner.admits_clients
+    is_its_own = mode in ("ALONE", "PINNED")
+    waits = owner.state == "WAITING" and is_its_own and not owner.admits_clients
     return "" if waits else "none_waits"
 
 
