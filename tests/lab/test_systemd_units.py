@@ -304,7 +304,7 @@ def test_setup_makes_the_answers_true_or_takes_everything_back(blank: SystemdMac
     assert told(blank, "hostnamectl", "--static") == "mse7\n"
     assert "Timezone=Asia/Tokyo\n" in told(blank, "timedatectl", "show")
     assert told(blank, "cat", "/etc/resolv.conf") == "search example.net\nnameserver 10.10.10.53\n"
-    assert told(blank, "getent", "hosts", "mse7.example.net").split()[0] == "10.10.10.71"
+    assert told(blank, "getent", "ahostsv4", "mse7.example.net").split()[0] == "10.10.10.71"
     units = ("openmse", "openmse-admin", "systemd-networkd", "chrony")
     assert told(blank, "systemctl", "is-enabled", *units) == "enabled\n" * 4
     journal = told(blank, "journalctl", "-o", "cat", "-u", "chrony")

@@ -23,6 +23,7 @@ from openmse.console.settings import load
 from openmse.console.store.past import Action, Past, Step, new_action_id
 from openmse.console.store.store import now, open_store
 from openmse.errors import NetworkError
+from openmse.ha.values import Config, Mode
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -33,7 +34,17 @@ def _engine(site: Site, console: ConsoleProcess) -> None:
 
 
 def _epoch(site: Site) -> int:
-    config = site.node("mse1").config
+    """Once nothing moves any more: an earlier test's switchover ends when the old owner follows."""
+
+    def configs() -> list[Config | None]:
+        return [site.node(name).config for name in ("mse1", "mse2")]
+
+    def rests() -> bool:
+        one, other = configs()
+        return one == other and one is not None and one.mode is Mode.SYNC
+
+    until(rests, "the pair is at rest")
+    config = configs()[0]
     assert config is not None
     return config.epoch
 
