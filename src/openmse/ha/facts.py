@@ -407,22 +407,6 @@ def why_no_switchover(n: Node) -> str:
     return ""
 
 
-def why_no_failback(n: Node) -> str:
-    """Why an automatic failback does not start now; '' if it should."""
-    known = n.record.known
-    if known is None or not is_owner(n) or known.primary == n.me or not known.primary:
-        return "The configured primary owns, or this node does not."
-    if known.settings.failback_type is not FailoverType.AUTOMATIC:
-        return "The failback type is manual."
-    if known.mode is not Mode.SYNC:
-        return "The pair is not in SYNC."
-    stable = since(n.now, n.streaming_since) if n.streaming_since else 0
-    left = known.settings.failback_stable_ns - stable
-    if left > 0:
-        return f"{known.primary} has to be stable for another {left / SECOND:.0f} s."
-    return why_no_switchover(n)
-
-
 def _is_behind_peer(n: Node) -> bool:
     """Whether the other node shows more of this owner's very history than the own view does."""
     known, held = n.record.known, n.peer.standing

@@ -59,6 +59,7 @@ def standing(n: Node, why_not_ready: str) -> Standing:
         is_ready=not why_not_ready,
         note=why_not_ready,
         progress_percent=n.db.progress_percent,
+        software=n.software,
     )
 
 

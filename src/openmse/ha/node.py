@@ -13,6 +13,7 @@ from openmse.ha import (
     acceptor,
     commands,
     facts,
+    failback,
     fencing,
     leases,
     operations,
@@ -76,11 +77,13 @@ def boot(
     net: NetView = _NO_NET,
     peer: str = "",
     witness: str = "",
+    software: str = "",
 ) -> Node:
     """The state after a start: of the machine, or of the health monitor alone, which adopts.
 
-    ``db`` and ``net`` are what is running already. An adopted owner keeps serving under the lease
-    that the kernel still holds; a new one is asked for at once.
+    ``db`` and ``net`` are what is running already, ``software`` is the version that runs. An
+    adopted owner keeps serving under the lease that the kernel still holds; a new one is asked for
+    at once.
     """
     n = Node(
         me=record.me,
@@ -93,6 +96,7 @@ def boot(
         witness=Party(id=witness),
         db=db,
         net=net,
+        software=software,
     )
     _name_parties(n)
     runs = db.process is DbProcess.UP and db.role is DbRole.PRIMARY
@@ -201,7 +205,7 @@ def _settle(d: Draft) -> None:
     takeover.advance(d)
     fencing.advance(d)
     _keep_gate(d)
-    _fail_back(d)
+    failback.begin_if_due(d)
     _act(d)
     commands.settle_pending(d)
     operations.advance_stop(d)
@@ -284,11 +288,6 @@ def _keep_gate(d: Draft) -> None:
     elif not n.gate_id:
         n.barrier_id += 1
         n.gate_id = n.barrier_id
-
-
-def _fail_back(d: Draft) -> None:
-    if d.n.operation is None and d.n.proposal is None and not facts.why_no_failback(d.n):
-        operations.start_handover(d, "")
 
 
 def _act(d: Draft) -> None:

@@ -185,6 +185,8 @@ class Node(Struct):
     losses: tuple[Instant, ...] = ()
     """When sync was lost lately, for the damping of flapping."""
     streaming_since: Instant = Instant(0)
+    failbacks: tuple[Instant, ...] = ()
+    """When automatic failbacks were begun here within the last day: each repeat waits longer."""
     db_failed_at: Instant = Instant(0)
     db_down_at: Instant = Instant(0)
     """Since when the database that should serve is down or recovering; 0 while it is not."""
@@ -201,6 +203,8 @@ class Node(Struct):
     is_fencing: bool = False
     """That request has not been answered yet."""
     has_exited: bool = False
+    software: str = ""
+    """The version of the software that this node runs; the other node is told it in each beat."""
     config_seen: tuple[int, int] = (0, 0)
     """Version of the config whose arrival was acted upon."""
     sent_standing: Standing = Standing()

@@ -88,7 +88,7 @@ def settings_of(rng: Random) -> Settings:
         no_witness_mode=rng.choice(list(NoWitnessMode)),
         boot_alone=rng.choice((BootAlone.AUTO,) * 3 + (BootAlone.ASK,)),
         boot_patience_ns=5 * SECOND,
-        failback_stable_ns=4 * SECOND,
+        failback_stable_ns=SECOND,
     )
 
 

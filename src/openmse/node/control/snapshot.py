@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from openmse import __version__
 from openmse.ha import facts as rules
+from openmse.ha import failback
 from openmse.ha.draft import is_owner, needs_lease, since, timing_of
 from openmse.ha.local import DbRole
 from openmse.ha.names import Health, Names, Role, State, Sync, is_heard, names
@@ -374,7 +375,7 @@ def lag_bytes(n: Node) -> int:
 def _why_not(n: Node) -> WhyNot:
     return WhyNot(
         switchover=rules.why_no_switchover(n),
-        failback=rules.why_no_failback(n),
+        failback=failback.why_not(n),
         takeover=rules.why_no_takeover(n),
         sync=rules.why_no_gate(n) if is_owner(n) else "",
     )

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 import msgspec.structs
 
+from openmse import __version__
 from openmse.errors import DriverError, NetworkError, PeerError
 from openmse.ha import node as core
 from openmse.ha.draft import is_owner, needs_lease, timing_of
@@ -140,6 +141,7 @@ class GroupRuntime:
             net=self._net_view,
             peer=_name(group.peer_of(config.node.name)) if group else "",
             witness=_name(group.witness) if group else "",
+            software=__version__,
         )
         lease = self.lease or _NoLease()
         self.runner = CoreRunner(
