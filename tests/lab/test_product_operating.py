@@ -9,6 +9,7 @@ import pytest
 from operating import NODES, OTHER, Site
 
 from openmse.lab.topology import VIRTUAL_IP6
+from openmse.lab.workload import wait_for
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -42,6 +43,21 @@ def test_impossible_timings_are_refused_with_numbers(
 ) -> None:
     before = pair.register()
     pair.refused(pair.owner(), "ha", "settings", *options, code=2, match=numbers)
+    assert pair.register() == before
+
+
+def test_at_rest_lost_heartbeats_alone_change_nothing(pair: Site) -> None:
+    """Protocol §6: WAL flows and the witness grants. Nobody writes, so that a sign of the other
+    node comes once a second only; the failover wait is the shortest."""
+    before, owner = pair.register(), pair.owner()
+    assert "failover wait     2 s" in pair.ok(owner, "ha", "settings")
+    pair.lab.cut(*NODES, "heartbeats")
+    try:
+        pair.until(lambda: "control_path_broken" in pair.alarms(owner), "it is told")
+        assert not wait_for(lambda: pair.register() != before, 6), pair.story()
+    finally:
+        pair.lab.heal()
+    pair.until(lambda: "control_path_broken" not in pair.alarms(owner), "they are heard again")
     assert pair.register() == before
 
 

@@ -151,7 +151,7 @@ def peer_lost_at(n: Node) -> Instant:
     signed = n.db.peer_signed_at
     if n.db.end_lsn > n.db.peer_flush_lsn:
         return Instant(max(signed, n.streaming_since) + t.sync_loss_ns)
-    return Instant(max(signed, n.peer.heard_at, n.streaming_since) + t.sync_loss_ns)
+    return Instant(max(signed, n.peer.heard_at, n.streaming_since) + t.rest_loss_ns)
 
 
 def verdict(n: Node) -> Verdict:

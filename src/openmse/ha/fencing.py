@@ -25,6 +25,8 @@ from openmse.ha.transitions import Verdict
 from openmse.ha.values import SECOND, Config, Mode, is_fencing_pair
 
 FENCE_AGAIN_NS = 10 * SECOND
+HEAD_START_NS = 1 * SECOND
+"""By how much the owner's request comes before the other node's, at the least."""
 UNANSWERED_NS = 330 * SECOND
 """More than an agent may ever be given: after that its answer is lost."""
 
@@ -89,7 +91,9 @@ def _why_not_owner(n: Node, known: Config) -> str:
         return f"{owner.id} may have gone on alone by this node's own vote."  # ⚠
     if owner.standing.is_stopping:
         return f"{owner.id} was being stopped on purpose."
-    if _silence(n) < timing_of(known).wait_ns or n.db.receiver is Receiver.STREAMING:
+    t = timing_of(known)
+    wanted = max(t.wait_ns, t.rest_loss_ns + HEAD_START_NS)
+    if _silence(n) < wanted or n.db.receiver is Receiver.STREAMING:
         return f"{owner.id} has not been silent for long."
     return why_not_own(n, known)
 

@@ -101,12 +101,16 @@ class Removal(Struct, frozen=True):
     """That config is chosen in truth."""
 
 
-class Vote(Struct, frozen=True):
-    """An acceptance or a promise that a voter gave."""
+class Learned(Struct, frozen=True):
+    """A config that a voter takes for chosen."""
 
     voter: str
+    config: str
+    """In words."""
+    is_chosen: bool
+    """A quorum of voters that remember what they promised has accepted it."""
     lost_memory: bool
-    """Its disk was lost or went back in time and no config has admitted it again."""
+    """Some voter's disk was lost or went back in time and no config has admitted it again."""
 
 
 class FileSet(Struct, frozen=True):
@@ -251,11 +255,13 @@ def removal_faults(one: Removal, acknowledged: Iterable[Write]) -> list[Violatio
     return found
 
 
-def vote_faults(one: Vote) -> list[Violation]:
-    """I10: a voter that lost its memory does not vote."""
-    if one.lost_memory:
-        return [Violation("I10", f"{one.voter} lost its memory, and votes nevertheless.")]
-    return []
+def learned_faults(one: Learned) -> list[Violation]:
+    """I3: what is known chosen was chosen. I10, the same where a memory was lost: a voter without
+    it has no vote. It may give one before it finds out, but nobody counts it."""
+    if one.is_chosen:
+        return []
+    rule = "I10" if one.lost_memory else "I3"
+    return [Violation(rule, f"{one.voter} takes {one.config} for chosen; it is not.")]
 
 
 def file_faults(one: FileSet) -> list[Violation]:

@@ -18,6 +18,14 @@ RESET_GRACE_NS = 1 * SECOND
 WITNESS_LOST_NS = 60 * SECOND
 WITNESS_BACK_NS = 10 * SECOND
 BOOT_ALONE_NS = 20 * SECOND
+SIGN_INTERVAL_NS = 1 * SECOND
+"""How often a standby's receiver shows life while nothing is written: PostgreSQL's
+``wal_receiver_status_interval``, which takes whole seconds."""
+QUIET_LOOK_NS = SECOND // 2
+"""Between two looks at a database that is whole and at rest."""
+REST_LOSS_NS = SIGN_INTERVAL_NS + 2 * QUIET_LOOK_NS + SECOND // 2
+"""What a living peer's sign may be old while nobody waits for it: it is seen up to a look late and
+dated up to a look back, and machines are not punctual to the millisecond."""
 STOP_BUDGET_NS = 200 * MILLISECOND
 """The worst stop of the kernel and the processes after the cut-off, measured on real kernels."""
 DRIFT = 0.0005
@@ -32,6 +40,9 @@ class Timing(Struct, frozen=True):
     lease_ns: int
     beat_ns: int
     sync_loss_ns: int
+    """Without a sign of the peer while a commit waits for it: it is lost."""
+    rest_loss_ns: int
+    """The same while nothing waits; its first waiting commit gives it ``sync_loss_ns`` anew."""
     cutoff_ns: int
     """After sending a renewal that was granted: when the owner stops by itself."""
 
@@ -42,7 +53,8 @@ def timing(wait_ns: int) -> Timing:
     lease = wait_ns - margin
     beat = min(max(lease // 10, 100 * MILLISECOND), 500 * MILLISECOND)
     sync_loss = min(lease * 6 // 10, 3 * SECOND)
-    return Timing(wait_ns, margin, lease, beat, sync_loss, int(lease * CUTOFF))
+    rest_loss = max(sync_loss, REST_LOSS_NS)
+    return Timing(wait_ns, margin, lease, beat, sync_loss, rest_loss, int(lease * CUTOFF))
 
 
 def timing_faults(wait_ns: int, *, is_experimental: bool = False) -> list[str]:

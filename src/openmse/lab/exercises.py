@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from openmse.lab.ledger import now_ns
 from openmse.lab.programs import GUARD, HEALTH_MONITOR, POSTGRES
-from openmse.lab.stage import SECOND, Stage, Window
+from openmse.lab.stage import SECOND, ExerciseFailed, Stage, Window
 
 Play = Callable[[Stage], Window]
 
@@ -173,9 +173,17 @@ def cut_pair(stage: Stage) -> Window:
 
 
 def _harmless_cut(stage: Stage, node: str, other: str, text: str, only: str = "") -> Window:
+    before = stage.picture()
     begin = stage.laboratory.cut(node, other, only)
     stage.mark(begin, node, text)
     end = stage.watch(stage.failover_wait_s + 1)
+    after = stage.picture()
+    if (after.epoch, after.mode) != (before.epoch, before.mode):
+        raise ExerciseFailed(
+            f"The group went from {before.mode} (epoch {before.epoch}) to {after.mode} (epoch "
+            f"{after.epoch}), though this cut should change nothing: {text}.",
+            "The events of both nodes say why: mse ha events.",
+        )
     return Window(begin, end, _heal(stage))
 
 

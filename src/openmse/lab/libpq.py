@@ -27,8 +27,9 @@ class ConnectFailed(Exception):
 class Patience:
     """How long to wait for a server, in seconds, and how hard to try.
 
-    A new attempt starts every ``hedge_s`` as long as none has reached a server (a lost SYN is
-    only repeated after 1 s by the kernel), and never are more than ``attempts`` under way.
+    Never are more than ``attempts`` under way. With more than one a new attempt starts every
+    ``hedge_s`` as long as none has reached a server (a lost SYN is only repeated after 1 s by the
+    kernel); with one, when the attempt before it was given up.
     """
 
     silence_s: float = 0.1
@@ -36,7 +37,7 @@ class Patience:
     connect_s: float = 1.0
     """Longest time for one attempt in all, however talkative the server."""
     hedge_s: float = 0.02
-    attempts: int = 5
+    attempts: int = 1
     retry_s: float = 0.01
     """Pause after a refusal."""
 

@@ -265,7 +265,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--run", default="run")
     parser.add_argument("--period-ms", type=float, default=5.0)
     parser.add_argument("--deadline-ms", type=float, default=100.0)
-    parser.add_argument("--attempts", type=int, default=5)
+    parser.add_argument("--attempts", type=int, default=Patience().attempts)
     return parser.parse_args()
 
 

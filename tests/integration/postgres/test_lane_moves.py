@@ -5,7 +5,10 @@ import json
 import os
 import signal
 import time
+from dataclasses import replace
+from pathlib import Path
 
+import pytest
 from postgres_pair import FIRST, Node, Pair
 
 from openmse.ha.local import DbProcess, DbRole, DbView, Receiver, Rung, Stop
@@ -195,8 +198,31 @@ async def test_an_unrelated_history_is_rebuilt_and_the_old_kept(pair: Pair) -> N
     assert len(list(one.settings.data_dir.parent.glob("data.old-*"))) == 1
 
 
-async def test_switchover_and_back(pair: Pair) -> None:
+def _system_installation() -> str:
+    """``bin`` of the newest PostgreSQL that Debian's packages have put on this machine; or ''."""
+    return str(max(Path("/usr/lib/postgresql").glob("1[5-9]/bin"), default=""))
+
+
+@pytest.mark.parametrize(
+    "bin_dir",
+    [
+        "",
+        pytest.param(
+            _system_installation(),
+            marks=pytest.mark.skipif(
+                not _system_installation(), reason="needs Debian's postgresql-15 or newer"
+            ),
+        ),
+    ],
+    ids=["ours", "system"],
+)
+async def test_switchover_and_back(pair: Pair, bin_dir: str) -> None:
+    """With the server of the product, and with a system installation (``database.bin_dir``)."""
+    for name, settings in pair.settings.items():
+        pair.settings[name] = replace(settings, bin_dir=bin_dir)
     one, two = await pair.in_sync()
+    major = str(await one.sql("show server_version_num"))
+    assert not bin_dir or Path(bin_dir).parent.name in major
     await one.sql("create table t (x int)")
     lineages = [FIRST, TAKEN, BACK]
     nodes = [one, two, one]

@@ -9,19 +9,19 @@ from openmse.ha.invariants import (
     Chosen,
     FileSet,
     Holder,
+    Learned,
     Picture,
     Promotion,
     Removal,
-    Vote,
     acknowledgement_faults,
     effect_faults,
     file_faults,
     has_service,
     is_healthy_sync,
+    learned_faults,
     owner_changes,
     removal_faults,
     violations,
-    vote_faults,
 )
 from openmse.ha.local import DbRole, DbWanted, Rung
 from openmse.ha.node import boot
@@ -141,9 +141,11 @@ def test_i9_one_lineage_begun_twice() -> None:
     assert rules(replace(HEALTHY, promotions=twice[:1])) == set()
 
 
-def test_i10_a_lost_memory_votes() -> None:
-    assert [f.rule for f in vote_faults(Vote("w", lost_memory=True))] == ["I10"]
-    assert not vote_faults(Vote("w", lost_memory=False))
+@pytest.mark.parametrize(("lost_memory", "rule"), [(False, "I3"), (True, "I10")])
+def test_i3_and_i10_what_is_known_was_chosen(lost_memory: bool, rule: str) -> None:
+    taken = Learned("w", "SYNC(a)", is_chosen=False, lost_memory=lost_memory)
+    assert [f.rule for f in learned_faults(taken)] == [rule]
+    assert not learned_faults(replace(taken, is_chosen=True))
 
 
 def test_i11_a_term_that_nobody_forced() -> None:

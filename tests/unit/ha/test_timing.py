@@ -20,6 +20,7 @@ def test_everything_follows_from_the_wait(
 ) -> None:
     t = timing(wait_s * SECOND)
     assert (t.margin_ns, t.lease_ns) == (margin_ms * MILLISECOND, lease_ms * MILLISECOND)
+    assert t.rest_loss_ns == max(sync_loss_ms, 2500) * MILLISECOND
     assert (t.beat_ns, t.sync_loss_ns) == (beat_ms * MILLISECOND, sync_loss_ms * MILLISECOND)
 
 

@@ -10,6 +10,7 @@ from openmse.ha.invariants import (
     Acknowledgement,
     Chosen,
     Holder,
+    Learned,
     Promotion,
     Removal,
     Violation,
@@ -17,6 +18,7 @@ from openmse.ha.invariants import (
     acknowledgement_faults,
     describe,
     holds,
+    learned_faults,
     newest,
     removal_faults,
 )
@@ -113,10 +115,11 @@ def persisted(
         history = replace(history, releases=(*history.releases, record.released))
     if record.known is not None and record.known != before.known:
         history = _recalled(history, record.known)
-        if not history.is_chosen(record.known):
-            rule = "I10" if history.amnesic else "I3"
-            sentence = f"{record.me} takes {describe(record.known)} for chosen; it is not."
-            history = blame(history, Violation(rule, sentence))
+        is_chosen = history.is_chosen(record.known)
+        lost_memory = bool(history.amnesic)
+        learned = Learned(record.me, describe(record.known), is_chosen, lost_memory)
+        for fault in learned_faults(learned):
+            history = blame(history, fault)
     return history
 
 

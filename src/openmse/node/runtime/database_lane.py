@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from openmse.errors import MseError
 from openmse.ha.local import DbProcess, DbRole, DbView, DbWanted, Receiver, Rung
+from openmse.ha.timing import QUIET_LOOK_NS
 from openmse.ha.values import SECOND, Instant, Lineage
 from openmse.node.drivers.postgres import create, session
 from openmse.node.drivers.postgres.connection import ConnectionLost
@@ -23,7 +24,7 @@ from openmse.node.runtime.database_plan import Act, Step, next_step
 from openmse.node.runtime.database_rejoin import RejoinKeeper
 
 POLL_FAST_S = 0.005
-POLL_QUIET_S = 0.5
+POLL_QUIET_S = QUIET_LOOK_NS / SECOND
 """Between two looks at a database that is whole and at rest. The end of a server or of its link to
 the peer is told at once all the same."""
 POLL_STALE_S = 0.03

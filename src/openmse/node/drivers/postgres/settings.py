@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from openmse.errors import ConfigError
+from openmse.ha.timing import SIGN_INTERVAL_NS
+from openmse.ha.values import SECOND
 
 MIB = 1024 * 1024
 ADMIN_ROLE = "openmse_admin"
@@ -227,7 +229,7 @@ _RULES: dict[str, str | int] = {
     "max_wal_senders": 10,
     "max_replication_slots": 10,
     "wal_retrieve_retry_interval": "20ms",
-    "wal_receiver_status_interval": "1s",
+    "wal_receiver_status_interval": f"{SIGN_INTERVAL_NS // SECOND}s",
     "wal_sender_timeout": "4s",
     "wal_receiver_timeout": "4s",
     "recovery_target_timeline": "latest",
