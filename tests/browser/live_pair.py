@@ -23,7 +23,7 @@ from msgspec.structs import replace
 sys.path.insert(0, str(Path(__file__).parents[1] / "integration" / "api"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "control"))
 
-from api_machine import ADMIN, CONFIG, Machine, until
+from api_machine import ADMIN, CONFIG, FilesPairing, Machine, until
 from issuer import give_identity
 
 from openmse.errors import CommandRefused, UsageError
@@ -324,6 +324,7 @@ class SitePairing:
 
     def __init__(self, site: Site) -> None:
         self._site = site
+        self._waiting = FilesPairing(site.nodes["mse1"], site.nodes["mse1"].noted)
 
     async def pair(self, args: PairArgs, progress: Callable[[str], Awaitable[None]]) -> str:
         """The same steps as the real one tells; then the site is a pair."""
@@ -342,6 +343,10 @@ class SitePairing:
         """The real one's password file and facts, and its sentence, without an open port."""
         self._site.await_newcomer(args.password, args.valid_for_s)
         return f"A new machine is waited for, for {args.valid_for_s / 60:.0f} minutes."
+
+    async def readmit_cancel(self, by: str) -> str:
+        """The real one, by the files of mse1."""
+        return await self._waiting.readmit_cancel(by)
 
     async def replace_witness(self, args: WitnessArgs) -> str:
         """The vote of the present witness goes, then the new one has it; decided by the core."""

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from openmse.api.answers import ReadmissionView
 from openmse.api.context import Context
 from openmse.api.monitor import in_thread
-from openmse.errors import CommandRefused, MseError
+from openmse.errors import MseError
 from openmse.node import group as group_file
 from openmse.node.config import NodeConfig
 from openmse.pki.password import PairingStore
@@ -38,23 +38,6 @@ def look(node: NodeConfig) -> ReadmissionView:
         recover_from=node.node.host,
         until=until.isoformat(timespec="seconds"),
     )
-
-
-def end(node: NodeConfig) -> str:
-    """Wait for nobody any more; the sentence for who asked. Blocking.
-
-    The password is void from this moment, whoever comes with it is refused; the health monitor
-    closes its port when the wait would have been over. Raises CommandRefused where nobody is waited
-    for, StateError.
-    """
-    waiting = look(node)
-    if not waiting.is_waiting:
-        raise CommandRefused(
-            "No new machine is waited for; nothing was changed.",
-            "It may have come already: GET /v1/ha/status names the other node.",
-        )
-    PairingStore(node.places.readmission).clear()
-    return f"{node.node.name} waits no longer for a machine in place of {waiting.lost}."
 
 
 async def watch(ctx: Context) -> None:

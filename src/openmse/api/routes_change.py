@@ -28,7 +28,7 @@ from openmse.api.context import Context
 from openmse.api.guards import Administrator, Ctx, Key, Operator, asked_by
 from openmse.api.monitor import in_thread
 from openmse.api.operations import Operation, OperationKind, OperationState
-from openmse.api.readmission import end, look
+from openmse.api.readmission import look
 from openmse.api.runner import Asked, Outcome, Reporter, Work
 from openmse.cli.drill import Report, Script, rehearse
 from openmse.errors import CommandRefused, MseError, UsageError
@@ -246,13 +246,14 @@ async def readmit(ask: Asking, who: Administrator, body: ReadmitBody) -> Respons
 
 @router.delete("/ha/readmit", **_ANSWER)
 async def cancel_readmission(ask: Asking, who: Administrator) -> Response:
-    """Wait no longer: the password is void at once. Whoever has shown it already may still come."""
+    """Wait no longer: the password is void and the port closed at once."""
     ctx = ask.ctx
+    ending = _command(ctx, "readmit_cancel")
 
-    async def work(_reporter: Reporter) -> Outcome:
-        sentence = await in_thread(lambda: end(ctx.node), "readmission")
+    async def work(reporter: Reporter) -> Outcome:
+        outcome = await ending(reporter)
         ctx.hub.on_readmission(await in_thread(lambda: look(ctx.node), "readmission"))
-        return Outcome(sentence)
+        return outcome
 
     return await _answer(ask, OperationKind.READMIT_CANCEL, {}, ask.by(who), work)
 

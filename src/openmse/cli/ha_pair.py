@@ -144,15 +144,24 @@ def unpair(ctx: click.Context, without_peer: bool, yes: bool) -> None:
 @click.option(
     "--minutes", default=60, type=click.IntRange(1, 1440), show_default=True, help="How long."
 )
+@click.option("--cancel", "cancels", is_flag=True, help="Wait no longer, and close the port.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_context
-def readmit(ctx: click.Context, password_file: str, minutes: int, yes: bool) -> None:
+def readmit(
+    ctx: click.Context, /, *, password_file: str, minutes: int, cancels: bool, yes: bool
+) -> None:
     """Wait for a new machine that takes the place of the other node, which is lost for good.
 
     Run it on the node that owns, then 'mse setup --recover-from' on the new machine with the same
     password. The new machine gets a name of its own; the lost one is no party any more from then
     on. Refused while the other node is heard.
+
+    With --cancel a wait is ended at once, whoever began it: its password is void, and a new
+    machine that has not come to the end is refused.
     """
+    if cancels:
+        _end_wait(ctx, has_password=bool(password_file))
+        return
     with connect(ctx) as client:
         peer = status(client).peer
         if peer is not None and not yes:
@@ -163,6 +172,16 @@ def readmit(ctx: click.Context, password_file: str, minutes: int, yes: bool) -> 
             )
         secret = password(password_file, "Password for the new machine", confirm=True)
         tell(perform(client, "readmit", ReadmitArgs(secret, minutes * 60.0)))
+
+
+def _end_wait(ctx: click.Context, *, has_password: bool) -> None:
+    if has_password:
+        raise UsageError(
+            "--cancel ends a wait and --password-file begins one; nothing was changed.",
+            "Give one of the two.",
+        )
+    with connect(ctx) as client:
+        tell(perform(client, "readmit_cancel"))
 
 
 @click.group()

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,14 @@ from openmse.api.context import Context
 from openmse.api.people import People, Role
 from openmse.api.server import Server, listen, serve, server_of
 from openmse.api.store import ManagementPlaces, prepare
+from openmse.ha.effects import Note
+from openmse.node import group as group_file
 from openmse.node.config_load import load as load_node
 from openmse.node.control.handler import Handler, Pairing
 from openmse.node.control.server import ControlServer
-from openmse.node.runtime.event_log import Entry, append
+from openmse.node.group import GroupInfo
+from openmse.node.runtime.event_log import Entry, append, wall_now
+from openmse.node.runtime.pairing import NodePairing
 
 ADMIN = ("admin", "correct horse battery")
 CONFIG = """
@@ -75,6 +79,25 @@ class SlowPairing(NoPairing):
         return told
 
 
+class FilesPairing(NoPairing):
+    """Ends a wait for a new machine as the health monitor does, by the files that it goes by."""
+
+    def __init__(self, machine: "Machine", note: Callable[[Note], object]) -> None:
+        super().__init__()
+        self._machine = machine
+        self.note = note
+
+    @property
+    def group(self) -> GroupInfo | None:
+        """The group's facts."""
+        return group_file.load(load_node(self._machine.config).places.group)
+
+    async def readmit_cancel(self, by: str) -> str:
+        """The real one, of a host of which only the facts and the event log are needed."""
+        host: Any = self
+        return await NodePairing(load_node(self._machine.config), host).readmit_cancel(by)
+
+
 class Machine:
     """Files of one machine, and what runs on it."""
 
@@ -103,6 +126,10 @@ class Machine:
         when = at or f"2026-01-31T03:00:{(self._count + 1) % 60:02}.000+00:00"
         return self._log([self._entry(kind, sentence, severity, when)])[0]
 
+    def noted(self, note: Note) -> Entry:
+        """An entry of the event log, as the core makes it."""
+        return self.log(note.kind, note.sentence, severity=note.severity, at=wall_now())
+
     def log_many(self, kind: str, sentences: list[str]) -> list[Entry]:
         """Write many entries of one moment at once."""
         at = "2026-01-31T03:00:00.000+00:00"
@@ -124,7 +151,8 @@ class Machine:
         """A health monitor's control socket over the real core, as long as the context lasts."""
         core = core or CalmCore(serving())
         server = ControlServer(
-            self.control_socket, Handler(core, pairing or NoPairing(), NoJournal())
+            self.control_socket,
+            Handler(core, pairing or FilesPairing(self, self.noted), NoJournal()),
         )
         with _loop() as loop:
             asyncio.run_coroutine_threadsafe(server.start(), loop).result(5)

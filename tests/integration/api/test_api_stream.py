@@ -65,6 +65,8 @@ def test_the_wait_for_a_new_machine_is_told(served: Served) -> None:
         ended = served.ok("DELETE", "/v1/ha/readmit")
         assert ended["sentence"] == "mse1 waits no longer for a machine in place of mse2."
         assert store.armed(time.time()) is None, "the password is void"
+        log = (served.machine.state / "events.jsonl").read_text()
+        assert "admin (through root) ended the wait for a machine in place of mse2." in log
         assert served.ok("GET", "/v1/ha/readmit") == nobody
         again = served.refused("DELETE", "/v1/ha/readmit", 409, "MSE-CMD-001")
         assert "nothing was changed" in again["sentence"]

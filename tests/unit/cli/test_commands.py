@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from openmse.ha.local import DbProcess, DbRole, DbView
 from openmse.ha.node import boot
 from openmse.ha.values import Instant, Lineage, Mode
 from openmse.node import group
-from openmse.node.control.commands import PairArgs, WitnessArgs
+from openmse.node.control.commands import PairArgs, ReadmitArgs, WitnessArgs
 from openmse.node.group import GroupInfo
 from openmse.node.runtime.background import Background
 from openmse.node.runtime.event_log import Entry, EventLog
@@ -170,6 +171,22 @@ def test_unpairing_and_witnesses(running: CliMachine, monkeypatch: pytest.Monkey
     assert running.run("ha", "unpair", "--yes", "--without-peer").code == 0
     assert running.run("ha", "witness", "remove", "--yes").code == 0
     assert running.pairing.asked == [("unpair", True), "remove"]
+
+
+def test_a_wait_for_a_new_machine_begins_and_is_ended(running: CliMachine, tmp_path: Path) -> None:
+    assert running.pairing is not None
+    secret = tmp_path / "p"
+    secret.write_text("a new password")
+    begun = ("ha", "readmit", "--yes", "--minutes", "5", "--password-file", str(secret))
+    assert running.run(*begun).code == 0
+    refused = running.run(*begun, "--cancel")
+    assert (refused.code, "nothing was changed" in refused.err) == (2, True)
+    ended = running.run("ha", "readmit", "--cancel")
+    assert (ended.code, ended.out) == (0, "waits no longer\n")
+    assert running.pairing.asked == [
+        ReadmitArgs("a new password", 300.0),
+        ("readmit_cancel", pwd.getpwuid(os.geteuid()).pw_name),
+    ]
 
 
 def test_config_check_and_show(machine: CliMachine) -> None:

@@ -182,6 +182,11 @@ class NoPairing:
         self.asked.append(args)
         return "waiting"
 
+    async def readmit_cancel(self, by: str) -> str:
+        """Remember."""
+        self.asked.append(("readmit_cancel", by))
+        return "waits no longer"
+
     async def replace_witness(self, args: WitnessArgs) -> str:
         """Remember."""
         self.asked.append(args)

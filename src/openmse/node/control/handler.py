@@ -81,6 +81,9 @@ class Pairing(Protocol):
     async def readmit(self, args: ReadmitArgs) -> str:
         """Wait for a new machine in place of a lost one."""
 
+    async def readmit_cancel(self, by: str) -> str:
+        """Wait for no new machine any more; ``by``: who asks, for the event log."""
+
     async def replace_witness(self, args: WitnessArgs) -> str:
         """Enrol another witness and give it the vote of the present one."""
 
@@ -211,6 +214,10 @@ class Handler:
             raise UsageError("It is waited for one minute to one day; nothing was changed.")
         return Done(await self._pairing.readmit(args))
 
+    async def readmit_cancel(self, _args: NoArgs, caller: Caller, _emit: Emit) -> Done:
+        """Wait for no new machine any more."""
+        return Done(await self._pairing.readmit_cancel(caller.name))
+
     async def replace_witness(self, args: WitnessArgs, _caller: Caller, _emit: Emit) -> Done:
         """Give the third vote to another witness."""
         return Done(await self._pairing.replace_witness(args))
@@ -324,6 +331,7 @@ _TABLE: dict[str, _Entry] = {
     "pair": _Entry(PairArgs, Handler.pair, True),
     "unpair": _Entry(UnpairArgs, Handler.unpair, True),
     "readmit": _Entry(ReadmitArgs, Handler.readmit, True),
+    "readmit_cancel": _Entry(NoArgs, Handler.readmit_cancel, True),
     "replace_witness": _Entry(WitnessArgs, Handler.replace_witness, True),
     "remove_witness": _Entry(NoArgs, Handler.remove_witness, True),
     "flush_journal": _Entry(NoArgs, Handler.flush_journal, True),

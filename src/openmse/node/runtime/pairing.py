@@ -131,6 +131,23 @@ class NodePairing:
         self._spawn(self._refresh_after(args.valid_for_s + 1.0))
         return sentence
 
+    async def readmit_cancel(self, by: str) -> str:
+        """Wait for no new machine any more, as ``by`` asks; raises CommandRefused, StateError.
+
+        The password is void, the port closed and a conversation on it cut off when this returns.
+        """
+        with self._one_at_a_time():
+            lost = self._readmission.awaited()
+            self._readmission.disarm()
+            self._note(
+                "readmission_ended",
+                "info",
+                f"{by} ended the wait for a machine in place of {lost.name}.",
+            )
+            with contextlib.suppress(MseError):  # of the other desk's port: the next life looks
+                await self.refresh()
+        return f"{self._config.node.name} waits no longer for a machine in place of {lost.name}."
+
     async def _refresh_after(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
         if self._host.is_live:

@@ -83,6 +83,17 @@ class ReadmissionDesk:
         """Wait no longer. Raises StateError."""
         self._store.clear()
 
+    def awaited(self) -> NodeInfo:
+        """The lost node that a new machine is waited for in place of; raises CommandRefused."""
+        group = self._host.group
+        lost = group.peer_of(self._config.node.name) if group is not None else None
+        if lost is None or not self.is_wanted:
+            raise CommandRefused(
+                "No new machine is waited for; nothing was changed.",
+                "It may have come already: 'mse ha status' names the other node.",
+            )
+        return lost
+
     async def refresh(self) -> None:
         """Open or close the port as the group and the password ask for."""
         if not self.is_wanted:
