@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from openmse.ha.effects import Answer, Note
 from openmse.ha.events import ChangeVoters, Command, LinkChanged, Received
-from openmse.ha.messages import Beat, Stamp, Standing
+from openmse.ha.messages import Beat, BeatAck, Stamp, Standing
 from openmse.ha.state import Node
 from openmse.ha.values import Ballot, Config, Lineage, Mode, Settings, Voter
 from openmse.node import group as group_file
@@ -160,6 +160,17 @@ class Machine:
         )
         self.core.post(Received(now, beat))
         self.core.post(LinkChanged(now, name, True))
+
+    def hear_witness(self, incarnation: str) -> None:
+        """The witness answers the beats, with this memory."""
+        assert self.core is not None
+        node = self.core.node
+        known = node.record.known
+        assert known is not None
+        stamp = Stamp("witness", incarnation, 1, Ballot())
+        ack = BeatAck(stamp, node.now, False, known.term, known.epoch, Ballot())
+        self.core.post(Received(node.now, ack))
+        self.core.pass_time(1.0)
 
 
 def follower(machine: Machine, owner: Machine) -> None:

@@ -1,6 +1,7 @@
 """Pairing, another witness, and parting again, through the daemon's side of the commands."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from pair_hosts import PASSWORD, Machine, follower, free_port, node_config, with_cable
 
 from openmse.errors import CommandRefused, MseError, PairingError, UsageError
+from openmse.ha.values import Voter
 from openmse.node import group as group_file
 from openmse.node.control.commands import PairArgs, WitnessArgs
 from openmse.node.direct import without_direct
@@ -46,15 +48,15 @@ async def machines(tmp_path: Path) -> AsyncIterator[tuple[Machine, Machine]]:
     await second.pairing.close()
 
 
-@pytest.fixture
-async def witness(tmp_path: Path) -> AsyncIterator[WitnessArgs]:
+@contextlib.asynccontextmanager
+async def waiting_witness(directory: Path) -> AsyncIterator[WitnessArgs]:
     """A real witness that waits with its password, and how to enrol it."""
     config = WitnessConfig(
         witness=WitnessPart(name="witness", address=WITNESS_ADDRESS),
         ports=PortsPart(witness_tls=0, witness_udp=0, pairing=free_port(WITNESS_ADDRESS)),
-        paths=PathsPart(state_dir=str(tmp_path / "w"), run_dir=str(tmp_path / "wr")),
+        paths=PathsPart(state_dir=str(directory / "w"), run_dir=str(directory / "wr")),
     )
-    (tmp_path / "w").mkdir()
+    (directory / "w").mkdir(parents=True)
     store = PairingStore(config.password_file)
     store.set_password(WITNESS_PASSWORD)
     server = WitnessServer(config)
@@ -65,6 +67,13 @@ async def witness(tmp_path: Path) -> AsyncIterator[WitnessArgs]:
     yield WitnessArgs("console", "witness", WITNESS_ADDRESS, bind[1], WITNESS_PASSWORD)
     await desk.close()
     await server.close()
+
+
+@pytest.fixture
+async def witness(tmp_path: Path) -> AsyncIterator[WitnessArgs]:
+    """One for the test."""
+    async with waiting_witness(tmp_path) as found:
+        yield found
 
 
 def args(second: Machine, witness: WitnessArgs | None = None, password: str = PASSWORD) -> PairArgs:
@@ -222,6 +231,30 @@ async def test_replacing_and_removing_the_witness(
     assert names(first) == {"mse1", "mse2"}
     with pytest.raises(CommandRefused, match="has no witness"):
         await first.pairing.remove_witness()
+
+
+async def test_another_witness_of_the_same_name_is_waited_for_itself(
+    machines: tuple[Machine, Machine], witness: WitnessArgs, tmp_path: Path
+) -> None:
+    first, second = machines
+    await pair(first, second, witness)
+    async with waiting_witness(tmp_path / "another") as another:
+        replacing = asyncio.ensure_future(first.pairing.replace_witness(another))
+        before = first.group
+        while first.group == before:
+            await asyncio.sleep(0.01)
+        assert first.group is not None
+        assert first.group.witness is not None
+        new = first.group.witness.incarnation
+        assert await asyncio.wait({replacing}, timeout=0.2) == (set(), {replacing})
+        known = first.node.record.known
+        assert known is not None
+        assert Voter("witness", new, True) not in known.voters
+        first.hear_witness(new)
+        assert await replacing == "witness is the witness now."
+    known = first.node.record.known
+    assert known is not None
+    assert Voter("witness", new, True) in known.voters
 
 
 async def test_older_facts_are_not_taken_over(machines: tuple[Machine, Machine]) -> None:

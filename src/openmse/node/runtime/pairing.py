@@ -91,7 +91,7 @@ class NodePairing:
             nodes = (*group.nodes, peer)
             self._host.take_group(replace(group, nodes=nodes, revision=group.revision + 1))
             await progress("making them voters")
-            await in_force(self._host)
+            await in_force(self._host, peer)
         return (
             f"{self._config.node.name} and {peer.name} are a pair. {peer.name} now copies the "
             "database; 'mse ha status --watch' shows when they are in step."
@@ -105,7 +105,7 @@ class NodePairing:
         with self._one_at_a_time():
             witness = await enrol(self._config, group, args)
             self._host.take_group(replace(group, witness=witness, revision=group.revision + 1))
-            await in_force(self._host)
+            await in_force(self._host, witness)
         return f"{witness.name} is the witness now."
 
     async def remove_witness(self) -> str:

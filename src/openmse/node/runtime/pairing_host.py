@@ -1,13 +1,15 @@
 """What pairing needs of the daemon around it, and when a change of the group is in force."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Protocol
 
 from openmse.errors import CommandFailed, CommandRefused
 from openmse.ha.effects import Answer, Note
 from openmse.ha.events import Command
 from openmse.ha.state import Node
-from openmse.node.group import GroupInfo
+from openmse.ha.values import Voter
+from openmse.node.group import GroupInfo, NodeInfo, WitnessInfo
 from openmse.node.runtime.notices import Notice
 
 IN_FORCE_WITHIN_S = 60.0
@@ -59,15 +61,19 @@ def group_of(host: Host) -> GroupInfo:
     return group
 
 
-async def in_force(host: Host) -> None:
-    """Wait until the register's voters are the parties of the facts; raises CommandFailed."""
+async def in_force(host: Host, new: NodeInfo | WitnessInfo | None = None) -> None:
+    """Wait until the register's voters are the parties of the facts; raises CommandFailed.
+
+    ``new``: who has come. It is a voter with the memory that it showed, not with another's of the
+    same name; the others may have begun anew since the facts were written.
+    """
     group = group_of(host)
     loop = asyncio.get_running_loop()
     deadline = loop.time() + IN_FORCE_WITHIN_S
     while loop.time() < deadline:
         group = host.group or group
         known = host.node.record.known if host.is_live else None
-        if known is not None and {v.id for v in known.voters} == group.parties:
+        if known is not None and are_voters(known.voters, group, new):
             return
         await asyncio.sleep(0.05)
     raise CommandFailed(
@@ -75,3 +81,12 @@ async def in_force(host: Host) -> None:
         f"{IN_FORCE_WITHIN_S:.0f} s; the daemon goes on trying.",
         "Watch 'mse ha status' and 'mse ha events'.",
     )
+
+
+def are_voters(
+    voters: Sequence[Voter], group: GroupInfo, new: NodeInfo | WitnessInfo | None
+) -> bool:
+    """Whether ``voters`` are the parties of ``group``, and ``new`` is one of them itself. Pure."""
+    if {voter.id for voter in voters} != group.parties:
+        return False
+    return new is None or (new.name, new.incarnation) in [(v.id, v.incarnation) for v in voters]
