@@ -74,7 +74,7 @@ def reading_as_root(what: str) -> Iterator[None]:
     """Raise PrivilegeError where a file of the state is only for root, not that a disk failed."""
     try:
         yield
-    except StateError as error:
+    except (StateError, PrivilegeError) as error:
         if not isinstance(error.__cause__, PermissionError):
             raise
         raise PrivilegeError(

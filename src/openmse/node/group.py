@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from openmse import ports
-from openmse.errors import StateError
+from openmse.errors import PrivilegeError, StateError
 from openmse.pki.files import sync_directory, write_file
 
 FORMAT = 1
@@ -83,11 +83,20 @@ class GroupInfo(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def load(path: Path) -> GroupInfo | None:
-    """The group's facts, or None on an unpaired node; raises StateError on a damaged file."""
+    """The group's facts, or None on an unpaired node.
+
+    Raises PrivilegeError where this user may not look (never taken for "unpaired"), StateError on
+    a damaged file.
+    """
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         return None
+    except PermissionError as error:
+        raise PrivilegeError(
+            f"The facts of the group, {path}, cannot be read by this user; nothing was changed.",
+            "Run the command as root; if it is root's already, mend the file's owner and rights.",
+        ) from error
     except OSError as error:
         raise StateError(
             f"{path} cannot be read: {error.strerror}.", "Check the disk and the permissions."

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from cli_machine import CliMachine
 
+from openmse.node import group
+
 ASKING = [
     ["ha", "status"],
     ["ha", "status", "--json"],
@@ -132,16 +134,35 @@ def test_the_process_leaves_with_the_same_codes(machine: CliMachine) -> None:
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
 def test_without_root_it_says_so(machine: CliMachine) -> None:
+    said = said_to_nobody(machine, "node", "init")
+    assert "needs root" in said
+    assert "sudo mse node init" in said
+    assert not machine.state.exists()
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+def test_a_group_that_is_for_root_alone_is_no_missing_group(machine: CliMachine) -> None:
+    machine.state.mkdir()
+    group.save(machine.state / "group.json", group.GroupInfo("g", "mse1", (), ()))
+    assert machine.run("license", "limits").code == 0  # gives the engine its serial number
+    said = said_to_nobody(machine, "license", "limits")
+    assert "group.json, cannot be read by this user" in said
+    for words, program in ((("ha-info",), "gethainfo"), (("setup", "--dry-run"), "mse setup")):
+        assert f"Run 'sudo {program}'." in said_to_nobody(machine, *words)
+
+
+def said_to_nobody(machine: CliMachine, *arguments: str) -> str:
+    """What an unprivileged user is told, with the exit code for missing rights."""
     command = [sys.executable, "-c", "from openmse.cli.main import main; main()"]
-    command += ["--config", str(machine.config), "node", "init"]
+    command += ["--config", str(machine.config), *arguments]
     nobody = {"user": 65_534, "group": 65_534, "extra_groups": [], "cwd": "/"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, **nobody)
     if "ModuleNotFoundError" in done.stderr or not done.stderr:
         pytest.skip("the package lies where other users cannot reach it")
-    assert done.returncode == 2
-    assert "needs root" in done.stderr
-    assert "sudo mse node init" in done.stderr
-    assert not machine.state.exists()
+    assert done.returncode == 2, done.stderr
+    assert "MSE-USE-002" in done.stderr
+    return done.stderr
 
 
 def test_output_that_cannot_be_written_is_said(machine: CliMachine) -> None:

@@ -1,5 +1,8 @@
 """group.json: whole or not at all, and never guessed at when damaged."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,3 +60,39 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="could not be written"):
         group.save(path, GroupInfo("other", "x", (), ()))
     assert group.load(path) == INFO
+
+
+_LOOK = """
+import os, sys
+from pathlib import Path
+from openmse.errors import MseError
+from openmse.node import group
+os.setgroups([])
+os.setgid(65_534)
+os.setuid(65_534)
+for name in sys.argv[1:]:
+    try:
+        print(group.load(Path(name)))
+    except MseError as error:
+        print(error.code, error.exit_code, error.sentence, error.hint)
+"""
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+def test_who_may_not_look_is_told_so_and_not_that_there_is_no_group(tmp_path: Path) -> None:
+    hidden, closed = tmp_path / "group.json", tmp_path / "state" / "group.json"
+    group.save(hidden, INFO)
+    closed.parent.mkdir(mode=0o700)  # not even whether it is there can be seen
+    tmp_path.chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, "-c", _LOOK, str(hidden), str(closed)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    said = done.stdout.splitlines()
+    assert len(said) == 2
+    for line in said:
+        assert line.startswith("MSE-USE-002 2 The facts of the group, ")
+        assert "cannot be read by this user; nothing was changed. Run the command as root" in line
