@@ -203,6 +203,7 @@ _BY_CODE = {
     "MSE-CTL-002": 503,
     "MSE-CTL-003": 504,
     "MSE-CTL-004": 504,
+    "MSE-CTL-006": 503,
     "MSE-USE-002": 503,
     "MSE-PAIR-020": 400,
 }

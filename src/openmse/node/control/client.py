@@ -98,6 +98,8 @@ class ControlClient:
         try:
             self._socket.settimeout(DEADLINE_S)
             self._socket.sendall(line(request))
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # a daemon that hangs up at once has said why: it is read below
         except OSError as error:
             raise _lost(error) from error
         while True:

@@ -1,12 +1,14 @@
 """The daemon's end of the control socket: who may ask, one line at a time, garbage tolerated.
 
 Root may do everything; members of the group ``openmse`` may look. PostgreSQL runs as a member of
-that group, and whoever gets hold of it must not be able to move the service.
+that group, and whoever gets hold of it must not be able to move the service, nor to keep root out:
+some places are for root alone, and who asks nothing gives way to who has no place.
 """
 
 import asyncio
 import contextlib
 import grp
+import math
 import os
 import pwd
 import socket
@@ -29,6 +31,11 @@ from openmse.node.control.protocol import (
 
 GROUP = "openmse"
 MAX_CONNECTIONS = 32
+ROOT_PLACES = 4
+"""Of them: so many are never given to anybody but root."""
+IDLE_S = 5.0
+"""Who has asked nothing for so long loses the place to a caller for whom there is none."""
+BACKLOG = 128
 REQUEST_WITHIN_S = 300.0
 """An open connection that asks nothing for so long is closed."""
 SEND_WITHIN_S = 10.0
@@ -80,6 +87,7 @@ class ControlServer:
         self._listener: socket.socket | None = None
         self._inode = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._guests: list[_Guest] = []
 
     async def start(self) -> None:
         """Begin to listen; raises StateError where the socket cannot be had."""
@@ -99,7 +107,7 @@ class ControlServer:
                 "Check the directory and its permissions ([paths] run_dir).",
             ) from error
         self._inode = self._path.stat().st_ino
-        listener.listen(MAX_CONNECTIONS)
+        listener.listen(BACKLOG)
         listener.setblocking(False)
         self._listener = listener
         asyncio.get_running_loop().add_reader(listener, self._accept, listener)
@@ -126,11 +134,16 @@ class ControlServer:
         except OSError:  # it went away again, or file descriptors are short: the next one, then
             return
         accepted.setblocking(False)
-        task = asyncio.get_running_loop().create_task(self._serve(accepted))
+        loop = asyncio.get_running_loop()
+        guest = _Guest(caller_of(accepted), loop.time())
+        refusal = self._seat(guest, loop.time())
+        task = guest.task = loop.create_task(self._serve(accepted, guest, refusal))
         self._tasks.add(task)
 
         def forget(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
+            if guest in self._guests:
+                self._guests.remove(guest)
             accepted.close()
             if not task.cancelled() and task.exception() is not None:
                 asyncio.get_running_loop().call_exception_handler(
@@ -139,38 +152,80 @@ class ControlServer:
 
         task.add_done_callback(forget)
 
-    async def _serve(self, accepted: socket.socket) -> None:
+    def _seat(self, new: "_Guest", now_s: float) -> ControlError | None:
+        """Give a caller a place, an idle one's if need be; or why there is none."""
+        others = [guest for guest in self._guests if not guest.caller.may_change]
+        if new.caller.may_change:
+            rivals, is_free = self._guests, len(self._guests) < MAX_CONNECTIONS
+        else:
+            rivals, is_free = others, len(others) < MAX_CONNECTIONS - ROOT_PLACES
+            is_free = is_free and len(self._guests) < MAX_CONNECTIONS
+        if not is_free:
+            idle = min(rivals, key=lambda guest: guest.idle_since_s, default=new)
+            if idle.idle_since_s > now_s - IDLE_S:
+                return _no_place(is_root=new.caller.may_change)
+            self._guests.remove(idle)
+            idle.give_way()
+        self._guests.append(new)
+        return None
+
+    async def _serve(
+        self, accepted: socket.socket, guest: "_Guest", refusal: ControlError | None
+    ) -> None:
         reader, writer = await asyncio.open_unix_connection(sock=accepted, limit=MAX_REQUEST_BYTES)
-        connection = _Connection(self._commands, reader, writer)
+        connection = _Connection(self._commands, guest, reader, writer)
         try:
-            if len(self._tasks) > MAX_CONNECTIONS:
-                busy = ControlError("The daemon answers too many callers already; try again.")
-                await connection.reply(Reply(error=fault_of(busy)))
+            if refusal is not None:
+                await connection.reply(Reply(error=fault_of(refusal)))
             else:
                 await connection.serve()
             writer.close()
             async with asyncio.timeout(SEND_WITHIN_S):
                 await writer.wait_closed()
         except (OSError, TimeoutError, asyncio.CancelledError):
-            pass  # the caller is gone, idle, or the daemon ends
-        finally:
+            if guest.has_given_way:  # it is told with what it asks next
+                writer.write(line(Reply(error=fault_of(_gave_way()))))
+        finally:  # else the caller is gone, idle, or the daemon ends
             writer.transport.abort()
+
+
+class _Guest:
+    """Who has a place."""
+
+    def __init__(self, caller: Caller, now_s: float) -> None:
+        self.caller = caller
+        self.idle_since_s = now_s
+        """On the loop's clock; infinite while a request is answered."""
+        self.has_given_way = False
+        self.task: asyncio.Task[None] | None = None
+
+    def give_way(self) -> None:
+        """Lose the place. Only for one that is idle: nothing that was asked is broken off."""
+        self.has_given_way = True
+        if self.task is not None:
+            self.task.cancel()
 
 
 class _Connection:
     """One caller."""
 
     def __init__(
-        self, commands: Commands, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        commands: Commands,
+        guest: _Guest,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> None:
         self._commands = commands
+        self._guest = guest
+        self._caller = guest.caller
         self._reader = reader
         self._writer = writer
-        self._caller = caller_of(writer.get_extra_info("socket"))
 
     async def serve(self) -> None:
         """Answer requests, one after another, until the caller goes away."""
         while True:
+            self._guest.idle_since_s = asyncio.get_running_loop().time()
             try:
                 async with asyncio.timeout(REQUEST_WITHIN_S):
                     data = await self._reader.readline()
@@ -179,6 +234,7 @@ class _Connection:
                 return
             if not data:
                 return
+            self._guest.idle_since_s = math.inf
             await self._answer(data)
 
     async def _answer(self, data: bytes) -> None:
@@ -263,6 +319,28 @@ def _give_to_group(path: Path) -> None:
         with contextlib.suppress(KeyError):
             os.chown(path, 0, grp.getgrnam(GROUP).gr_gid)
     path.chmod(0o660)
+
+
+def _no_place(*, is_root: bool) -> ControlError:
+    if is_root:
+        return ControlError(
+            "The daemon answers too many callers already; try again.", code="MSE-CTL-006"
+        )
+    return ControlError(
+        "Other callers hold every place of the daemon that is not kept for root; nothing was done.",
+        "Close what they are held with ('mse ha status --watch', say), or try again in a few "
+        "seconds. Root is answered meanwhile.",
+        code="MSE-CTL-006",
+    )
+
+
+def _gave_way() -> ControlError:
+    return ControlError(
+        "The daemon closed this connection, on which nothing was asked for a while, since all "
+        "places were taken; nothing was done.",
+        "Connect again.",
+        code="MSE-CTL-006",
+    )
 
 
 def _too_long() -> ControlError:
