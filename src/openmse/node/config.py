@@ -246,6 +246,11 @@ class Places(Struct, frozen=True):
         return self.state_dir / "readmission-password"
 
     @property
+    def readmission_names(self) -> Path:
+        """The names that an owner has offered to new machines."""
+        return self.state_dir / "readmission-names.json"
+
+    @property
     def events(self) -> Path:
         """The event log."""
         return self.state_dir / "events.jsonl"

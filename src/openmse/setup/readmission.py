@@ -116,7 +116,8 @@ class Newcomer:
         if self._found is not None and self._found.node(me.name) is None:
             raise CommandRefused(
                 "This machine is another member of that group already; nothing was changed.",
-                f"Erase {self._places.state_dir} if it is the lost one, then repeat this.",
+                f"Erase {self._places.state_dir} if it is the lost one, or if it broke off when "
+                "it was waited for before; then repeat this.",
             )
         config = parse(self._text(info, me), Path(self._path))
         fault = unfit(config, info, initiator)

@@ -13,7 +13,14 @@ from live_core import config, serving
 from openmse.ha.node import _primary_in
 from openmse.ha.values import Mode, Voter
 from openmse.node.group import GroupInfo, NodeInfo
-from openmse.node.runtime.readmission import NAME_MAX, succeeded, successor, why_not
+from openmse.node.runtime.readmission import (
+    NAME_MAX,
+    Offered,
+    offered_next,
+    succeeded,
+    successor,
+    why_not,
+)
 
 NODES = (NodeInfo("mse1", "10.10.10.11", incarnation="a"), NodeInfo("mse2", "10.10.10.12"))
 GROUP = GroupInfo("floor1", "mse1", NODES, ("10.10.10.10/24",))
@@ -37,11 +44,25 @@ def test_a_name_is_never_used_again(name: str, following: str) -> None:
     assert len(following) <= NAME_MAX
 
 
+def test_each_wait_offers_a_name_that_no_other_did() -> None:
+    first = offered_next(Offered(), "mse1", GROUP, wait="a")
+    assert first.names == ("mse1-2",)
+    assert offered_next(first, "mse1", GROUP, wait="a") == first, "it came once more"
+    second = offered_next(first, "mse1", GROUP, wait="b")
+    assert second.names == ("mse1-2", "mse1-3"), "who broke off may have stored the other one"
+    came = offered_next(second, "mse1-3", GROUP, wait="b")
+    assert came.names[-1] == "mse1-4", "mse1-3 has come, and is lost in its turn"
+    other = replace(GROUP, group="floor2")
+    assert offered_next(came, "mse1", other, wait="d").names == ("mse1-2",)
+    taken = replace(GROUP, nodes=(replace(NODES[0], name="mse1-2"), NODES[1]))
+    assert offered_next(Offered(), "mse1", taken, wait="e").names == ("mse1-3",)
+
+
 def test_the_new_node_stands_where_the_lost_one_stood() -> None:
-    found = succeeded(GROUP, NODES[0])
+    found = succeeded(GROUP, NODES[0], "mse1-2")
     assert [node.name for node in found.nodes] == ["mse1-2", "mse2"]
     assert (found.primary, found.nodes[0].incarnation) == ("mse1-2", "")
-    assert succeeded(GROUP, NODES[1]).primary == "mse1", "a secondary is replaced as such"
+    assert succeeded(GROUP, NODES[1], "mse2-2").primary == "mse1", "a secondary is replaced as such"
 
 
 def test_only_an_owner_that_goes_on_alone_replaces_who_is_not_heard() -> None:

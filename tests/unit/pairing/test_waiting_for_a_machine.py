@@ -5,13 +5,15 @@ import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 from pair_hosts import Machine, node_config
 
-from openmse.errors import CommandRefused
+from openmse.errors import CommandRefused, StateError
 from openmse.node.control.commands import ReadmitArgs
-from openmse.node.group import NodeInfo
+from openmse.node.group import GroupInfo, NodeInfo
+from openmse.node.runtime.readmission import ReadmissionDesk
 
 NEW_PASSWORD = "a machine from the store"
 
@@ -60,6 +62,30 @@ async def test_a_wait_is_ended_at_once(owner: Machine) -> None:
     await owner.pairing.readmit(ReadmitArgs(NEW_PASSWORD))  # and begins anew when it is wanted
     async with connected(owner):
         pass
+
+
+async def test_a_name_is_on_disk_before_it_is_offered(owner: Machine) -> None:
+    desk = ReadmissionDesk(owner.config, owner)
+    desk.arm(NEW_PASSWORD, 600.0)
+    path = owner.config.places.readmission_names
+    blocked = path.with_name(f".{path.name}.new")
+    blocked.mkdir()
+    with pytest.raises(StateError):
+        desk.offer()
+    blocked.rmdir()
+    assert desk.offer()[0] == "mse2-2"
+    assert ReadmissionDesk(owner.config, owner).offer()[0] == "mse2-2", "also after a restart"
+    desk.disarm()
+    desk.arm(NEW_PASSWORD, 600.0)
+    name, offer = ReadmissionDesk(owner.config, owner).offer()
+    assert name == "mse2-3"
+    assert [node.name for node in msgspec.json.decode(offer.group_info, type=GroupInfo).nodes] == [
+        "mse1",
+        "mse2-3",
+    ]
+    path.write_bytes(b"{")
+    with pytest.raises(StateError, match="is damaged"):
+        desk.offer()
 
 
 async def test_nobody_who_is_waited_for_is_said(owner: Machine) -> None:

@@ -6,6 +6,7 @@ changes the facts last; from there on the runtime works by level, and makes it a
 """
 
 import time
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -21,7 +22,7 @@ from openmse.ha.values import Mode
 from openmse.node.config import NodeConfig
 from openmse.node.group import GroupInfo, NodeInfo
 from openmse.node.identity import keyring
-from openmse.pki.files import read_file
+from openmse.pki.files import read_file, write_file
 from openmse.pki.names import Role as Party
 from openmse.pki.pairing_exchange import PairingOffer, PairingResult, Responder
 from openmse.pki.pairing_server import PairingServer
@@ -119,13 +120,15 @@ class ReadmissionDesk:
         return Responder(self._config.node.name, Party.NODE, __version__, groups)
 
     def offer(self) -> tuple[str, PairingOffer]:
-        """The new machine's name, and the group with it in the lost one's place."""
+        """The new machine's name, and the group with it in the lost one's place.
+
+        The name is saved before it is told: who has stored it may break off before it is admitted.
+        """
         lost, group = self._lost_node(), self._host.group
         assert group is not None
-        ring, info = keyring(self._config), succeeded(group, lost)
-        new = info.peer_of(self._config.node.name)
-        assert new is not None
-        return new.name, PairingOffer(
+        name = self._name_for(lost, group)
+        ring, info = keyring(self._config), succeeded(group, lost, name)
+        return name, PairingOffer(
             kind=Party.NODE,
             me=self._config.node.name,
             software=__version__,
@@ -151,9 +154,21 @@ class ReadmissionDesk:
                 "this group any more.",
             )
         )
-        info = succeeded(group, lost)
+        info = succeeded(group, lost, new.name)
         nodes = tuple(new if node.name == new.name else node for node in info.nodes)
         self._host.take_group(replace(info, nodes=nodes, revision=group.revision + 1))
+
+    def _name_for(self, lost: NodeInfo, group: GroupInfo) -> str:
+        """The name of who comes in this wait, now saved; raises CommandRefused, StateError."""
+        armed = self._store.armed(time.time())
+        if armed is None:
+            raise CommandRefused("No new machine is waited for; nothing was changed.", ONCE_MORE)
+        path = self._config.places.readmission_names
+        before = _offered(path)
+        after = offered_next(before, lost.name, group, wait=armed.salt.hex())
+        if after != before:
+            write_file(path, msgspec.json.encode(after))
+        return after.names[-1]
 
     def _lost_node(self) -> NodeInfo:
         """Who may be replaced now; raises CommandRefused."""
@@ -187,9 +202,46 @@ def why_not(node: Node) -> str:
     return ""
 
 
-def succeeded(group: GroupInfo, lost: NodeInfo) -> GroupInfo:
-    """The group with a new node in the place of ``lost``, its address still that one's. Pure."""
-    new = replace(lost, name=successor(lost.name), incarnation="")
+class Offered(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The names that were offered in ``group``, the last of them in ``wait``."""
+
+    group: str = ""
+    wait: str = ""
+    """What is different each time that a machine is waited for."""
+    names: tuple[str, ...] = ()
+
+
+def offered_next(before: Offered, lost: str, group: GroupInfo, *, wait: str) -> Offered:
+    """The names with one for the machine that comes in place of ``lost``, as the last. Pure.
+
+    Within one wait it is the same again, for a machine that repeats what broke off; another wait
+    may be for another machine.
+    """
+    names = before.names if before.group == group.group else ()
+    if names and before.wait == wait and names[-1] != lost:
+        return before
+    name = successor(lost)
+    while name in names or name in group.parties:
+        name = successor(name)
+    return Offered(group.group, wait, (*names, name))
+
+
+def _offered(path: Path) -> Offered:
+    if not path.exists():
+        return Offered()
+    try:
+        return msgspec.json.decode(read_file(path), type=Offered)
+    except msgspec.MsgspecError as error:
+        raise StateError(
+            f"{path} is damaged, so that a name could be given twice; nothing was changed.",
+            "Erase the machines that were offered a name before and have not come, then remove "
+            "the file.",
+        ) from error
+
+
+def succeeded(group: GroupInfo, lost: NodeInfo, name: str) -> GroupInfo:
+    """The group with ``name`` in the place of ``lost``, its address still that one's. Pure."""
+    new = replace(lost, name=name, incarnation="")
     nodes = tuple(new if node.name == lost.name else node for node in group.nodes)
     primary = new.name if group.primary == lost.name else group.primary
     return replace(group, nodes=nodes, primary=primary)
