@@ -182,6 +182,14 @@ def replace_the_lost_primary(site: Site) -> None:
     site.until_owner("mse2")
     site.sql("insert into kept values (3)")
     site.ok("mse2", "ha", "readmit", "--yes", "--password-file", SECRET)
+    assert listens_for_pairing(site, "mse2")
+    ended = site.ok("mse2", "ha", "readmit", "--cancel")
+    assert "mse2 waits no longer for a machine in place of mse1." in ended
+    assert not listens_for_pairing(site, "mse2")
+    assert "root ended the wait for a machine in place of mse1." in site.events("mse2")
+    refused = site.mse("mse2", "ha", "readmit", "--cancel")
+    assert (refused.returncode, "No new machine is waited for" in refused.stderr) == (3, True)
+    site.ok("mse2", "ha", "readmit", "--yes", "--password-file", SECRET)
     site.lab.power_on("mse1")
     site.run("mse1", "mv", STATE, LOST)
     site.run("mse1", "sh", "-c", f"rm -f {CONFIG_PATH} /etc/openmse/setup-answers.toml")
@@ -211,6 +219,10 @@ def replace_the_lost_primary(site: Site) -> None:
     register = site.register()
     assert (register["owner"], register["primary"]) == ("mse2", "mse1-2")
     assert set(register["voters"]) == {"mse1-2", "mse2", "witness"}
+
+
+def listens_for_pairing(site: Site, machine: str) -> bool:
+    return ":8465 " in site.run(machine, "ss", "-Hltn").stdout
 
 
 def the_lost_one_never_votes_again(site: Site) -> None:
