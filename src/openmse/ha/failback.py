@@ -33,11 +33,12 @@ def why_not(n: Node) -> str:
         return "The pair is not in SYNC."
     held = n.peer.standing
     if held.software != n.software:
-        other = f"version {held.software}" if held.software else "a version that it does not tell"
-        return f"{known.primary} runs {other} of the software, this node {n.software}."
-    if n.db.end_lsn - held.end_lsn > LAG_BUDGET_BYTES:
-        behind = (n.db.end_lsn - held.end_lsn) / (1 << 20)
-        return f"{known.primary} has {behind:.0f} MiB of changes still to replay."
+        if not held.software:
+            return f"{known.primary} does not tell which version of the software it runs."
+        return f"{known.primary} runs version {held.software}, this node {n.software}."
+    behind = n.db.end_lsn - held.end_lsn
+    if behind > LAG_BUDGET_BYTES:
+        return f"{known.primary} has {behind / (1 << 20):.0f} MiB of changes still to replay."
     return _why_not_stable(n, known.primary, known.settings.failback_stable_ns) or (
         why_no_switchover(n)
     )
@@ -50,8 +51,12 @@ def _why_not_stable(n: Node, primary: str, stable_ns: int) -> str:
     left = (stable_ns << min(len(recent), DOUBLINGS_MAX)) - stable
     if left <= 0:
         return ""
-    again = f" ({len(recent)} automatic failbacks were begun within a day)" if recent else ""
-    return f"{primary} has to be stable for another {left / SECOND:.0f} s{again}."
+    if not recent:
+        return f"{primary} has to be stable for another {left / SECOND:.0f} s."
+    return (
+        f"{primary} has to be stable for another {left / SECOND:.0f} s: each automatic failback "
+        "within a day waits twice as long as the one before."
+    )
 
 
 def _recent(n: Node) -> tuple[Instant, ...]:

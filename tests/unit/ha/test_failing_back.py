@@ -61,8 +61,8 @@ def test_what_it_waits_for() -> None:
         (_away(3.0), "mse1 has to be stable for another 7 s."),
         (_away(maintenance=True), "Maintenance is on."),
         (_hears(_away(), end_lsn=far), "mse1 has 17 MiB of changes still to replay."),
-        (_hears(_away(), software="1.1"), "mse1 runs version 1.1 of the software, this node 1.2."),
-        (_hears(_away(), software=""), "a version that it does not tell"),
+        (_hears(_away(), software="1.1"), "mse1 runs version 1.1, this node 1.2."),
+        (_hears(_away(), software=""), "does not tell which version"),
         (_hears(_away(), is_ready=False, note="Its disk is full."), "Its disk is full."),
     ):
         assert said in failback.why_not(n)
