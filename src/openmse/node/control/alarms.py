@@ -131,6 +131,20 @@ def _unheard(n: Node, config: Config, peer: str) -> Iterator[Alarm]:
         )
 
 
+def certificate_alarms(days_left: int | None) -> Iterator[Alarm]:
+    """A certificate that has ended; ``days_left`` is negative then, None where not known."""
+    if days_left is not None and days_left < 0:
+        yield Alarm(
+            "certificate_ended",
+            "error",
+            f"A certificate of this node ended within the past {-days_left} day(s): PostgreSQL's "
+            "new connections fail, those of clients and those of the standby.",
+            "Correct this machine's clock if it is wrong ('timedatectl'). If it is right, 'mse ha "
+            "events' says why the certificate was not renewed (renewal_failed): mend that; it is "
+            "tried again every hour.",
+        )
+
+
 def _waiting(n: Node, peer: str) -> Iterator[Alarm]:
     """Writes that nobody lets go on without the other node (protocol §8)."""
     if not facts.is_peer_lost(n) or not (facts.is_protected(n) or fencing.is_in_force(n)):
