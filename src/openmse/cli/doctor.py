@@ -6,6 +6,7 @@ from enum import StrEnum
 from msgspec import UNSET, Struct
 
 from openmse import __version__
+from openmse.documents import document
 from openmse.node.config import NodeConfig, WatchdogMode
 from openmse.node.control.snapshot import Snapshot
 
@@ -102,7 +103,8 @@ def _local(facts: LocalFacts) -> Iterator[Finding]:
             Severity.WARNING,
             "machines_unequal",
             facts.pair_fault,
-            "Replace the secondary by a machine that is at least as large (docs/platform.md).",
+            "Replace the secondary by a machine that is at least as large "
+            f"({document('platform')}).",
         )
     if facts.config is not None:
         yield from _devices(facts, facts.config)

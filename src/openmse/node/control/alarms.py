@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
+from openmse.documents import document
 from openmse.ha import facts, fencing
 from openmse.ha.draft import is_owner
 from openmse.ha.local import Address
@@ -119,7 +120,7 @@ def _unheard(n: Node, config: Config, peer: str) -> Iterator[Alarm]:
             "warning" if control else "error",
             f"The health monitor of {peer} is not heard"
             + (", although its replication still flows." if control else "."),
-            f"Check {peer} and the network to it, UDP heartbeats included (docs/ports.md).",
+            f"Check {peer} and the network to it, UDP heartbeats included ({document('ports')}).",
         )
     witness = witness_of(config)
     if witness and not is_heard(n, n.witness):
