@@ -14,8 +14,8 @@ from openmse.install.layout import documents
 ROOT = Path(__file__).resolve().parents[3]
 SOURCES = ROOT / "src" / "openmse"
 _IN_THE_REPOSITORY = re.compile(r"\bdocs/[a-zA-Z-]+\.md")
-WRITERS = ("platform/status/page.py", "setup/screens.py")
-"""Sources that write a page of the repository's documents, and so speak of them there."""
+WRITERS = ("setup/screens.py",)
+"""Sources that developers run, in the repository."""
 
 
 def strings(tree: ast.AST) -> Iterator[str]:
