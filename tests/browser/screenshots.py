@@ -193,6 +193,7 @@ class Story:
         self.wait("mode", "ALONE")
         self.album.pages({"pair-alone": "/pairs/1"})
         self.album.dialogs({"readmit": ("/pairs/1", "#pair-readmit button")})
+        self.new_machine()
         self.site.nodes["mse1"].stop()
         self.site.power_off("mse1")
         with self.site.lock:
@@ -200,6 +201,15 @@ class Story:
         self.album.dialogs({"takeover": ("/pairs/1", "#pair-takeover button")})
         self.site.enter(is_paired=True)
         self.site.nodes["mse1"].start(self.site)
+
+    def new_machine(self) -> None:
+        """The owner waits for a machine in place of the lost one; the wait ends before it comes."""
+        self.do("readmit", confirm="mse1", password="words for a new machine", minutes=60)
+        until(lambda: self.pair("newcomer") is not None, "a new machine is waited for", PATIENCE_S)
+        self.album.pages({"pair-new-machine": "/pairs/1"})
+        self.album.dialogs({"readmit-cancel": ("/pairs/1", "#pair-newcomer button")})
+        self.site.take_newcomer("mse9 at 10.10.10.19 takes the place of mse2.")
+        until(lambda: self.pair("newcomer") is None, "it is waited for no more", PATIENCE_S)
 
     def witness_lost(self) -> None:
         """The third machine is down: the pair goes on, and shows what it is without it."""

@@ -64,11 +64,11 @@ def write(site: Site, machine: str, path: str, text: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def set_up(site: Site, machine: str, answers: str) -> str:
+def set_up(site: Site, machine: str, answers: str, *options: str) -> str:
     """Run the wizard unattended; what it said."""
     address = site.lab.machines[machine].address
     write(site, machine, ANSWERS, answers + NETWORK.format(address=address))
-    return site.ok(machine, "setup", "--answers", ANSWERS)
+    return site.ok(machine, "setup", "--answers", ANSWERS, *options)
 
 
 def pair(site: Site, primary: str, peer: str) -> None:
@@ -124,7 +124,8 @@ def test_set_up_paired_failed_over_recovered_and_replaced(site: Site) -> None:
 
 
 def set_up_and_pair(site: Site) -> None:
-    said = set_up(site, "mse1", PRIMARY)
+    said = set_up(site, "mse1", PRIMARY, "--accept-red")
+    assert "[    red    ] Witness: 10.10.10.13 port 8463: connection refused." in said
     assert "[   green   ] Address: 10.10.10.10 is free." in said
     assert "[   green   ] nftables" in said
     assert "Success" in said
@@ -155,7 +156,8 @@ def recover(site: Site) -> None:
     """A primary that lost its configuration file, and nothing else."""
     site.ok("mse1", "node", "stop")
     site.run("mse1", "rm", "-f", CONFIG_PATH)
-    set_up(site, "mse1", RECOVERY)
+    said = set_up(site, "mse1", RECOVERY)
+    assert "[   green   ] Witness: 10.10.10.13 port 8463 answers." in said
     config = site.run("mse1", "cat", CONFIG_PATH).stdout
     assert 'virtual_ips = ["10.10.10.10/24"]' in config
     assert 'address = "10.10.10.13"' in config, "the witness too is known from the facts"

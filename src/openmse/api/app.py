@@ -42,6 +42,7 @@ from openmse.api.info import Info
 from openmse.api.licences import LicenceChanged, LicencesView
 from openmse.api.operations import Operation
 from openmse.api.summary import SettingsView, Summary, TakeoverView
+from openmse.documents import document
 from openmse.errors import MseError
 from openmse.node.control.snapshot import Snapshot
 from openmse.platform.candidate import Candidate
@@ -168,7 +169,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
         title=app.title,
         version=app.version,
         summary=app.summary,
-        description=f"docs/management-api.md is the contract. OpenMSE {__version__}.",
+        description=f"{document('management-api')} is the contract. OpenMSE {__version__}.",
         routes=app.routes,
     )
     components = found.setdefault("components", {})

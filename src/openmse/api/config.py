@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct, field
 
 from openmse import ports
+from openmse.documents import document
 from openmse.errors import ConfigError
 
 DEFAULT_PATH = Path("/etc/openmse/management.toml")
@@ -76,7 +77,7 @@ def parse(data: bytes, path: Path) -> ManagementConfig:
         raise ConfigError(f"{path}: {error}.", _hint()) from error
     faults = [f"{path}, {key}: {sentence}" for key, sentence in _faults(config)]
     if faults:
-        raise ConfigError("\n".join(faults), "docs/management-api.md describes the file.")
+        raise ConfigError("\n".join(faults), f"{document('management-api')} describes the file.")
     return config
 
 

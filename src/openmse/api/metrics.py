@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 
 from fastapi import APIRouter, Response
+from msgspec import UNSET
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
@@ -56,7 +57,7 @@ class _Figures(Collector):
         if snapshot is not None:
             yield from _words(snapshot)
             yield from _register(snapshot)
-            yield from _figures(snapshot)
+            yield from figures(snapshot)
             yield from _parties(snapshot)
 
 
@@ -92,7 +93,8 @@ def _register(s: Snapshot) -> Iterator[Metric]:
         yield _one("openmse_maintenance", "Whether maintenance is on.", is_on)
 
 
-def _figures(s: Snapshot) -> Iterator[Metric]:
+def figures(s: Snapshot) -> Iterator[Metric]:
+    """What the picture has of numbers; one that is not known is left out."""
     yield _one("openmse_database_healthy", "Whether PostgreSQL works.", s.database.is_healthy)
     if s.database.lag_bytes >= 0:
         words = "How far the standby's copy is behind, in bytes of WAL."
@@ -100,8 +102,8 @@ def _figures(s: Snapshot) -> Iterator[Metric]:
     if s.lease.remaining_ms >= 0:
         words = "What is left of the owner's lease, in seconds."
         yield _one("openmse_lease_remaining_seconds", words, s.lease.remaining_ms / 1000)
-    if s.certificate_days_left >= 0:
-        words = "Days until a certificate of the group ends."
+    if s.certificate_days_left is not UNSET:
+        words = "Days until a certificate of this node ends; negative once it has."
         yield _one("openmse_certificate_days_left", words, s.certificate_days_left)
     yield _one("openmse_uptime_seconds", "Of the health monitor.", s.uptime_s)
     yield _one("openmse_loop_lag_seconds", "The health monitor kept waiting.", s.loop_lag_ms / 1000)

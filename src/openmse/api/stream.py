@@ -18,6 +18,7 @@ from openmse.api.guards import Reader as ReaderPrincipal
 from openmse.api.hub import Reader, Reason, message
 from openmse.api.monitor import in_thread
 from openmse.api.operations import OperationState
+from openmse.documents import document
 from openmse.errors import MseError
 from openmse.node.runtime import event_log
 
@@ -31,7 +32,7 @@ router = APIRouter(prefix="/v1", tags=["reading"])
 
 _DESCRIPTION = {
     200: {
-        "description": "Server-sent events: docs/management-api.md, The stream.",
+        "description": f"Server-sent events: {document('management-api')}, The stream.",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     }
 }

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from enum import StrEnum
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from openmse import __version__
+from openmse.documents import document
 from openmse.node.config import NodeConfig, WatchdogMode
 from openmse.node.control.snapshot import Snapshot
 
@@ -102,7 +103,8 @@ def _local(facts: LocalFacts) -> Iterator[Finding]:
             Severity.WARNING,
             "machines_unequal",
             facts.pair_fault,
-            "Replace the secondary by a machine that is at least as large (docs/platform.md).",
+            "Replace the secondary by a machine that is at least as large "
+            f"({document('platform')}).",
         )
     if facts.config is not None:
         yield from _devices(facts, facts.config)
@@ -224,11 +226,12 @@ def _health(s: Snapshot) -> Iterator[Finding]:
             f"{s.events_dropped} events could not be written to the event log.",
             "Check the disk of the state directory.",
         )
-    if 0 <= s.certificate_days_left < EXPIRES_SOON_DAYS:
+    left = s.certificate_days_left  # that one has ended is an alarm
+    if left is not UNSET and 0 <= left < EXPIRES_SOON_DAYS:
         yield Finding(
             Severity.WARNING,
             "certificate_expires",
-            f"A certificate of this node ends in {s.certificate_days_left} days and was not "
-            "renewed.",
-            "The owner's daemon renews it while both nodes see each other: check the link.",
+            f"A certificate of this node ends in {left} days and was not renewed.",
+            "'mse ha events' says why (renewal_failed): mend that; it is tried again every hour. "
+            "Check this machine's clock too.",
         )

@@ -36,7 +36,7 @@ def pair(ctx: click.Context, /, **options: str | int | bool) -> None:
     Run it on the primary while both daemons run. On the secondary 'mse node init' was given the
     same pairing password. The password never crosses the wire. What [witness] in the
     configuration file says is used where --witness is not given. The secondary is asked what
-    machine it runs on, and refused if it does not back this one (docs/platform.md).
+    machine it runs on, and refused if it does not back this one.
     """
     config = load_config(ctx)
     if config.node.role is not Role.PRIMARY:

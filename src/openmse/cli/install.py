@@ -60,8 +60,9 @@ def install(root: Path, prefix: Path, dry_run: bool, accounts_only: bool) -> Non
     """Install the service on this machine, after 'pip install'.
 
     Makes the system users, the directories, the systemd units (which start what has a configuration
-    file), the links to the commands, manual pages and completions. May be repeated: only what
-    differs is changed, and a file that you changed is kept as NAME.saved. Nothing is started.
+    file), the links to the commands, manual pages, completions and the documents. May be repeated:
+    only what differs is changed, and a file that you changed is kept as NAME.saved. Nothing is
+    started.
     """
     if not dry_run:
         require_root("mse install")

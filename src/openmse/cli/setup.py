@@ -2,6 +2,8 @@
 
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -84,13 +86,45 @@ def setup(ctx: click.Context, /, **options: Any) -> None:
         session.print_answers()
         return
     try:
-        session.run()
+        with _stoppable():
+            session.run()
     except Ended as ended:
         raise click.exceptions.Abort from ended
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one finds nothing to stop
-        click.echo("\nStopped; nothing was changed.", err=True)
-        sys.exit(130)
+        how = "how it stands is said above" if session.has_begun else "nothing was changed"
+        click.echo(f"\nStopped; {how}.", err=True)
+        number = stopped.number if isinstance(stopped, _Signalled) else signal.SIGINT
+        sys.exit(128 + number)
+
+
+class _Signalled(KeyboardInterrupt):
+    """Another signal than Ctrl-C's that wants an end."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """SIGTERM and a lost terminal end the dialogue as Ctrl-C does; what is ignored stays ignored.
+
+    While it applies, the session has handlers of its own.
+    """
+
+    def stop(number: int, _frame: object) -> None:
+        raise _Signalled(number)
+
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = {n: signal.getsignal(n) for n in numbers if signal.getsignal(n) != signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _take_place(path: Path, options: dict[str, Any], root: Path) -> None:

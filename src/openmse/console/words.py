@@ -40,5 +40,5 @@ WORDS = (
     "address_failed", "sync_waits_cancelled", "rpo_not_guaranteed", "direct_unusable",
     "direct_down", "network_path_down", "quarantined", "database_failed", "address_conflict",
     "address_contested", "lease_lost", "control_path_broken", "peer_lost", "witness_lost",
-    "not_streaming", "forced_term", "writes_wait",
+    "not_streaming", "forced_term", "writes_wait", "certificate_ended",
 )  # fmt: skip

@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import msgspec
 
+from openmse.documents import FOLDER
 from openmse.errors import MseError
 from openmse.install import accounts
 from openmse.install.errors import InstallFailed
@@ -84,7 +85,7 @@ def _make(change: Change, root: Path) -> None:
                 os.replace(path, path.with_name(path.name + SAVED))
             else:
                 path.unlink(missing_ok=True)
-            _remove_empty(path.parent, name.parent.name)
+            _remove_empty(path.parent, name.parent)
 
 
 def _make_directory(directory: Directory, root: Path) -> None:
@@ -96,10 +97,13 @@ def _make_directory(directory: Directory, root: Path) -> None:
     os.chmod(path, directory.mode)
 
 
-def _remove_empty(path: Path, name: str) -> None:
-    """A drop-in directory of ours that has nothing left in it."""
-    if name.endswith(".service.d"):
-        try:
+def _remove_empty(path: Path, name: PurePosixPath) -> None:
+    """A directory of ours that has nothing left in it: a unit's drop-ins, documents."""
+    try:
+        if name.name.endswith(".service.d"):
             path.rmdir()
-        except OSError:
-            return
+        elif name.is_relative_to(FOLDER):
+            path.rmdir()
+            _remove_empty(path.parent, name.parent)
+    except OSError:
+        return

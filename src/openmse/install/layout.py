@@ -4,10 +4,12 @@ Made for ``mse install`` (into a running machine) and for the Debian package (in
 """
 
 import importlib.resources
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from importlib.resources.abc import Traversable
 from pathlib import PurePosixPath
 
+from openmse.documents import FOLDER
 from openmse.install import completion, manual
 
 USER = "openmse"
@@ -23,6 +25,8 @@ INIT_SCRIPTS = ("msed", "openmse-witness", "openmse-console")
 """In /etc/init.d, for machines without systemd."""
 CONSOLE_SCRIPT = "openmse-console"
 """Run at boot only where a person says so."""
+DOCUMENT_FOLDERS = ("adr", "generated", "runbooks")
+"""Of the documents' folders, those that are installed."""
 EXAMPLE = PurePosixPath("/etc/openmse/openmse.toml.example")
 
 
@@ -89,7 +93,7 @@ class Layout:
 
 def layout(to: Destination) -> Layout:
     """What shall be there."""
-    files = (*_units(to), *_pages(to), *_completions(to), *_others(to))
+    files = (*_units(to), *_pages(to), *_completions(to), *_documents(), *_others(to))
     links = (*_commands(to), *_enabled(to))
     return Layout(ACCOUNTS, DIRECTORIES, files, links)
 
@@ -121,6 +125,23 @@ DATA = (
 def packaged(name: str) -> str:
     """The text of a file that comes with the product."""
     return (importlib.resources.files("openmse.install") / "files" / name).read_text("utf-8")
+
+
+def documents() -> Iterator[tuple[str, bytes]]:
+    """The documents that come with the product, pictures left out: path below FOLDER, content.
+
+    ``install/documents`` is a link to the repository's ``docs``; in a wheel it is a copy.
+    """
+    folder = importlib.resources.files("openmse.install") / "documents"
+    for each in _sorted(folder):
+        if each.is_file():
+            yield each.name, each.read_bytes()
+        elif each.name in DOCUMENT_FOLDERS:
+            yield from ((f"{each.name}/{one.name}", one.read_bytes()) for one in _sorted(each))
+
+
+def _sorted(folder: Traversable) -> list[Traversable]:
+    return sorted(folder.iterdir(), key=lambda each: each.name)
 
 
 def filled(text: str, to: Destination) -> bytes:
@@ -170,6 +191,11 @@ def _pages(to: Destination) -> Iterable[File]:
 def _completions(to: Destination) -> Iterable[File]:
     for path, text in completion.files().items():
         yield File(PurePosixPath(to.prefix, "share", path), text.encode())
+
+
+def _documents() -> Iterable[File]:
+    for name, content in documents():
+        yield File(PurePosixPath(FOLDER, name), content)
 
 
 def _others(to: Destination) -> Iterable[File]:

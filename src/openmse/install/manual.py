@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from openmse import __version__
+from openmse.documents import FOLDER
 from openmse.install.completion import commands, programs
 
 SECTIONS: Mapping[str, str] = {"mse": "1", "msed": "8"}
@@ -43,6 +44,7 @@ _FILES = (
     ("/etc/openmse/openmse.toml", "The configuration of this machine."),
     ("/var/lib/openmse", "Its state: register, keys, database, event log, decision journal."),
     ("/run/openmse", "Sockets and locks; emptied by a boot."),
+    (FOLDER, "The documents; install.md there is the beginning."),
 )
 
 

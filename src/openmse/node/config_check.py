@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from openmse.documents import document
 from openmse.ha.timing import timing_faults
 from openmse.ha.values import FailoverType, NoWitnessMode
 from openmse.node.config import NodeConfig, Role, WitnessKind
@@ -187,7 +188,7 @@ def _direct(config: NodeConfig) -> Iterator[Fault]:
         yield Fault(
             f"node.{lacks}",
             f"{has} is set but {lacks} is not: a direct connection needs both.",
-            f"Add {lacks} (docs/configuration.md), or remove {has}.",
+            f"Add {lacks} ({document('configuration')}), or remove {has}.",
         )
         return
     yield from _interface("node.direct_interface", node.direct_interface)
@@ -276,14 +277,18 @@ def _ports(config: NodeConfig) -> Iterator[Fault]:
         ("UDP", "ports.witness_udp", ports.witness_udp),
     ):
         if not 1 <= number <= 65_535:
-            yield Fault(key, f"{number} is not a port number (1 to 65535).", "docs/ports.md")
+            yield Fault(
+                key,
+                f"{number} is not a port number (1 to 65535).",
+                f"Correct it; {document('ports')} lists the defaults.",
+            )
             continue
         other = taken.setdefault((transport, number), key)
         if other != key:
             yield Fault(
                 key,
                 f"{transport} port {number} is used twice: by {other} and by {key}.",
-                "Give each its own; docs/ports.md lists the defaults.",
+                f"Give each its own; {document('ports')} lists the defaults.",
             )
 
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import msgspec
 
+from openmse.documents import document
 from openmse.errors import ConfigError
 from openmse.node.config import NodeConfig
 from openmse.node.config_check import Fault, faults_of
@@ -69,7 +70,8 @@ def _read(path: Path) -> str:
     except FileNotFoundError as error:
         raise ConfigError(
             f"There is no configuration file {path}.",
-            "Write it (docs/configuration.md has an example), or name another with --config.",
+            f"Write it ({document('configuration')} has an example), or name another with "
+            "--config.",
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(
@@ -101,7 +103,7 @@ def _unknown_keys(data: Mapping[str, Any]) -> Iterator[Fault]:
                     yield Fault(f"{name}.{key}", _unknown(f"'{key}'", key, sections[name]), _MEND)
 
 
-_MEND = "Correct or remove unknown keys; docs/configuration.md lists all of them."
+_MEND = f"Correct or remove unknown keys; {document('configuration')} lists all of them."
 
 
 def _unknown(shown: str, name: str, known: Any) -> str:

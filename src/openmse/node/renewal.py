@@ -5,6 +5,7 @@ heartbeat while it loads. Either node can renew its own: both hold the authority
 """
 
 import asyncio
+import contextlib
 import sys
 import time
 from collections.abc import Callable
@@ -35,8 +36,8 @@ class Result(Struct, frozen=True):
     """What the child answers, on its standard output: why it renewed, '' if it did not."""
 
     renewed: str = ""
-    days_left: int = -1
-    """Until the first of this node's certificates ends; -1 if unknown."""
+    days_left: int | None = None
+    """Until the first of this node's certificates ends, negative once it has; None: unknown."""
     error: str = ""
     hint: str = ""
 
@@ -99,8 +100,9 @@ class Renewals:
         self._group = group
         self._on_renewed = on_renewed
         self._on_failed = on_failed
-        self.days_left = -1
-        """Until the first certificate ends, when it was last looked at; -1: not looked at yet."""
+        self.days_left: int | None = None
+        """Until the first certificate ends, when it was last looked at; negative once it has, None
+        where it was not looked at yet or cannot be read."""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -160,10 +162,12 @@ def main() -> int:
     """The child: a ``Task`` in, a ``Result`` out."""
     task = msgspec.json.decode(sys.stdin.buffer.read(), type=Task)
     try:
-        renewed = renew_if_due(task)
-        result = Result(renewed=renewed, days_left=days_left(task.config, task.now_s))
+        result = Result(renewed=renew_if_due(task))
     except MseError as error:
         result = Result(error=error.sentence, hint=error.hint)
+    with contextlib.suppress(MseError):  # one that cannot be read is told as the failure above
+        left = days_left(task.config, task.now_s)
+        result = msgspec.structs.replace(result, days_left=left)
     sys.stdout.buffer.write(msgspec.json.encode(result))
     return 0
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from openmse.documents import document
 from openmse.platform import measure, settings
 from openmse.platform.errors import CandidateUnknown
 from openmse.platform.machines import Machine
@@ -116,6 +117,6 @@ def _unknown(address: str, port: int, why: str) -> CandidateUnknown:
     return CandidateUnknown(
         f"The machine types were not compared: the management API of {address} (port {port}) "
         f"{why}.",
-        "Whether the two make a pair: docs/platform.md; 'mse ha doctor' tells it once both have "
-        "exchanged what they are ('mse license sync' on both).",
+        f"Whether the two make a pair: {document('platform')}; 'mse ha doctor' tells it once "
+        "both have exchanged what they are ('mse license sync' on both).",
     )

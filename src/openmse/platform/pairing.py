@@ -7,6 +7,7 @@ to two primaries; virtual appliances only one; a cable between the two is for on
 from collections.abc import Sequence
 from itertools import combinations_with_replacement
 
+from openmse.documents import document
 from openmse.platform.errors import PairingMatrixRefused
 from openmse.platform.machines import Machine, MachineKind, Size
 
@@ -81,7 +82,8 @@ def check_pair(
     if why:
         raise PairingMatrixRefused(
             f"{why} Nothing was changed.",
-            "Choose a secondary that is at least as large as its primary (docs/platform.md).",
+            "Choose a secondary that is at least as large as its primary "
+            f"({document('platform')}).",
         )
 
 

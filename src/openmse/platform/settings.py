@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct, field
 
+from openmse.documents import document
 from openmse.platform.errors import PlatformConfigError
 from openmse.platform.machines import MachineKind
 
@@ -69,5 +70,5 @@ def load(path: Path) -> PlatformSettings:
         raise PlatformConfigError(
             f"{path} cannot be used: {error}.",
             f"It knows [platform] machine (one of {kinds}) and [licensing] is_enabled "
-            "(docs/platform.md).",
+            f"({document('platform')}).",
         ) from error

@@ -4,10 +4,13 @@ import ipaddress
 import textwrap
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from openmse.setup.values import NONE, View
+from openmse.documents import document
+from openmse.setup.modern import ETCD
+from openmse.setup.values import NONE, PRIMARY, View
 
 MEMORY_BYTES_MIN = 900_000_000
 """What a machine of 1 GiB has left after the kernel's own."""
@@ -39,6 +42,16 @@ class Claim(Struct, frozen=True):
     fault: str = ""
 
 
+class Reached(Struct, frozen=True):
+    """What came of a connection to a port: why it failed, '' where it did not."""
+
+    host: str
+    port: int
+    fault: str = ""
+    has_way: bool = True
+    """This machine's network leads there at all."""
+
+
 class Found(Struct, frozen=True, kw_only=True):
     """What was seen of the machine and its network. Sizes in bytes."""
 
@@ -55,6 +68,8 @@ class Found(Struct, frozen=True, kw_only=True):
     taken_ports: tuple[str, ...] = ()
     missing_files: tuple[str, ...] = ()
     """Files for etcd that the answers name and that are not there."""
+    witness: tuple[Reached, ...] = ()
+    """Each of ``witness_places``."""
     is_running: bool = False
     """The engine runs, so that its ports are in use by itself."""
     nftables_fault: str = ""
@@ -94,6 +109,7 @@ def judge(view: View, found: Found) -> tuple[Check, ...]:
         *_virtual(view),
         *_clocks(view, found),
         *_witness_files(found),
+        *_witness(view, found),
         _memory(found),
         _disk(found),
         _ports(found),
@@ -115,6 +131,25 @@ def addresses_to_probe(view: View, own: frozenset[str]) -> tuple[str, ...]:
     if view.get("ha.role") and not view.machine.peers:
         wanted.append(view.virtual[0])
     return tuple(address for address in wanted if address and address not in own)
+
+
+def witness_places(view: View, port: int) -> tuple[tuple[str, int], ...]:
+    """Hosts and ports at which the third vote of this primary listens; ``port``: a witness's own.
+
+    None for a secondary, which takes its primary's witness when they are paired.
+    """
+    if view.role != PRIMARY:
+        return ()
+    machine = view.machine
+    if view.witness_kind == ETCD:
+        urls = view.get("witness.endpoints").split() or machine.witness_endpoints
+        parts = [urlsplit(url) for url in urls]
+        return tuple((p.hostname or "", p.port or _URL_PORTS[p.scheme]) for p in parts)
+    address = view.get("witness.address") or machine.witness_address
+    return ((address, port),) if view.witness_kind != NONE and address else ()
+
+
+_URL_PORTS = {"https": 443, "http": 80}
 
 
 def _check(name: str, is_green: bool, good: str, bad: str, action: str) -> Check:
@@ -246,6 +281,29 @@ def _witness_files(found: Found) -> Iterator[Check]:
             Colour.RED,
             f"There is no file {', '.join(found.missing_files)}, so etcd cannot be asked.",
             "Put the files of the etcd cluster there, the same on both servers.",
+        )
+
+
+def _witness(view: View, found: Found) -> Iterator[Check]:
+    """One answering endpoint of etcd is enough, as it is for the engine."""
+    if not found.witness:
+        return
+    faults = [f"{at.host} port {at.port}: {at.fault}." for at in found.witness if at.fault]
+    if len(faults) < len(found.witness):
+        good = [f"{at.host} port {at.port} answers." for at in found.witness if not at.fault]
+        yield Check("Witness", Colour.GREEN, " ".join((*good, *faults)))
+    elif not any(at.has_way for at in found.witness):
+        yield Check("Witness", Colour.UNKNOWN, " ".join(faults))
+    else:
+        what = "Make the witness there ('mse witness init') and start its service"
+        if view.witness_kind == ETCD:
+            what = "Start etcd there"
+        yield Check(
+            "Witness",
+            Colour.RED,
+            " ".join(faults),
+            f"{what}, or mend the way to it ({document('ports')}). It may come later, but must "
+            "answer when the two are paired.",
         )
 
 

@@ -4,16 +4,18 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from openmse import ports
 from openmse.node.config import NodeConfig
 from openmse.setup import clocks, probes
-from openmse.setup.checks import Claim, Found, addresses_to_probe
+from openmse.setup.checks import Claim, Found, Reached, addresses_to_probe, witness_places
 from openmse.setup.modern import ETCD_FILES
 from openmse.setup.values import NONE, View
 from openmse.setup.world import World
 
 
 def inspect(view: View, world: World, config: NodeConfig | None, *, is_running: bool) -> Found:
-    """The facts for ``judge``; takes about a second, in which nobody answers for free addresses."""
+    """The facts for ``judge``; takes about a second, in which nobody answers for free addresses, or
+    two where the witness is silent."""
     live = probes.live_addresses()
     own = frozenset(text.partition("/")[0] for texts in live.values() for text in texts)
     interface = view.health_interface
@@ -24,9 +26,12 @@ def inspect(view: View, world: World, config: NodeConfig | None, *, is_running: 
     state = Path(config.paths.state_dir if config is not None else "/var/lib/openmse")
     device = config.watchdog.device if config is not None else "/dev/watchdog"
     addresses = addresses_to_probe(view, own)
-    with ThreadPoolExecutor(max_workers=len(addresses) + 2) as pool:
+    port = config.ports.witness_tls if config is not None else ports.WITNESS_TLS
+    places = witness_places(view, port)
+    with ThreadPoolExecutor(max_workers=len(addresses) + len(places) + 2) as pool:
         at_gateway = pool.submit(_claim, first, gateway) if is_asked else None
         claims = pool.map(lambda address: _claim(interface, address), addresses)
+        reached = pool.map(_reached, places)
         skew = pool.submit(probes.clock_skew_ms, peer) if peer else None
     return Found(
         interfaces=world.interfaces,
@@ -39,6 +44,7 @@ def inspect(view: View, world: World, config: NodeConfig | None, *, is_running: 
         free_bytes=probes.free_bytes(state),
         taken_ports=() if is_running or config is None else probes.taken_ports(_ports(config)),
         missing_files=_missing(view),
+        witness=tuple(reached),
         is_running=is_running,
         nftables_fault=probes.nftables_fault(),
         has_watchdog=os.path.exists(device),
@@ -52,16 +58,21 @@ def _claim(interface: str, address: str) -> Claim:
     return Claim(mac, fault.rstrip("."))
 
 
+def _reached(place: tuple[str, int]) -> Reached:
+    fault, has_way = probes.reach(*place)
+    return Reached(*place, fault, has_way)
+
+
 def _missing(view: View) -> tuple[str, ...]:
     paths = (view.get(f"witness.{name}") for name, _ in ETCD_FILES)
     return tuple(path for path in paths if path not in ("", NONE) and not os.path.isfile(path))
 
 
 def _ports(config: NodeConfig) -> dict[str, tuple[str, int]]:
-    ports = config.ports
+    own = config.ports
     return {
-        "ports.node_tls": ("TCP", ports.node_tls),
-        "ports.node_udp": ("UDP", ports.node_udp),
-        "ports.pairing": ("TCP", ports.pairing),
+        "ports.node_tls": ("TCP", own.node_tls),
+        "ports.node_udp": ("UDP", own.node_udp),
+        "ports.pairing": ("TCP", own.pairing),
         "database.port": ("TCP", config.database.port),
     }

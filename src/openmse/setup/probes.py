@@ -6,6 +6,7 @@ address; clocks are compared by ICMP timestamps (RFC 792), which need no softwar
 
 import array
 import asyncio
+import errno
 import fcntl
 import ipaddress
 import os
@@ -26,6 +27,7 @@ from openmse.setup.timestamps import MS_PER_DAY, reply_in, request, skew_ms
 
 PROBE_S = 1.0
 SKEW_S = 1.0
+REACH_S = 2.0
 _SIOCGIFFLAGS, _IFF_UP = 0x8913, 1
 _NFT_TRIAL = """\
 table inet openmse_trial {
@@ -110,6 +112,18 @@ def clock_skew_ms(peer: str) -> float | None:
 
 def _ms_of_day() -> int:
     return time.time_ns() // 1_000_000 % MS_PER_DAY
+
+
+def reach(host: str, port: int) -> tuple[str, bool]:
+    """Connect to a TCP port: why that failed ('' if it did not), and whether a way leads there."""
+    try:
+        socket.create_connection((host, port), REACH_S).close()
+    except TimeoutError:
+        return f"nobody answers within {REACH_S:g} s", True
+    except OSError as error:
+        has_way = error.errno not in (errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.ENETDOWN)
+        return (error.strerror or str(error)).lower(), has_way
+    return "", True
 
 
 def memory_bytes() -> int:

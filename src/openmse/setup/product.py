@@ -12,14 +12,16 @@ from tomlkit.container import Container
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import Table
 
+from openmse.documents import document
 from openmse.errors import ConfigError
 from openmse.node.config_load import ConfigFaults, parse
 from openmse.setup.modern import CONSOLE, ETCD_FILES, OTHER_PRIMARY
 from openmse.setup.values import NONE, PRIMARY, SECONDARY, View
 
-TEMPLATE = """\
+TEMPLATE = f"""\
 # OpenMSE: the configuration of this machine, written by 'mse setup'.
-# 'mse config check' says what is wrong with it; docs/configuration.md explains every key.
+# 'mse config check' says what is wrong with it;
+# {document("configuration")} explains every key.
 # [group] and [witness] are what a pairing starts with; later: 'mse ha settings', 'mse ha witness'.
 
 [node]

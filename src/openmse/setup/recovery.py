@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from openmse import ports
+from openmse.documents import document
 from openmse.node.group import GroupInfo, NodeInfo
 from openmse.setup import direct
 from openmse.setup.values import NO, PRIMARY, SECONDARY, YES, View
@@ -19,7 +20,7 @@ from openmse.setup.values import NO, PRIMARY, SECONDARY, YES, View
 NO_FACTS = (
     "Recovery mode was asked for, but no facts of a group are left on this machine, so there is "
     "nothing to restore from. Answer no; to take the place of a lost machine in its pair run 'mse "
-    "ha readmit' on the other node and 'mse setup --recover-from' here (docs/setup.md)."
+    f"ha readmit' on the other node and 'mse setup --recover-from' here ({document('setup')})."
 )
 
 

@@ -9,7 +9,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from openmse.setup.checks import Check, Claim, Colour, Found, as_lines, judge
+from openmse.ports import WITNESS_TLS
+from openmse.setup.checks import Check, Claim, Colour, Found, Reached, as_lines, judge
 from openmse.setup.values import Interface, Machine
 from openmse.setup.wizard import Phase, Script, State, Turn, answer, begin, checked, script_for
 
@@ -105,6 +106,7 @@ def example_checks() -> str:
         claims={"10.10.10.12": Claim(), "10.10.10.11": Claim("52:54:00:00:00:77")},
         peer="10.10.10.13",
         skew_ms=-12.0,
+        witness=(Reached("10.10.10.9", WITNESS_TLS),),
         memory_bytes=4_100_000_000,
         free_bytes=31_000_000_000,
     )

@@ -66,6 +66,8 @@ class Session:
         self.machine = self._machine(self.world)
         self.script = script_for(self.machine, self._review)
         self._is_here = root == Path("/")
+        self.has_begun = False
+        """Whether anything may have been changed: then the terminal has been told how it stands."""
 
     # -- commands --------------------------------------------------------------------------
 
@@ -195,6 +197,7 @@ class Session:
     # -- applying --------------------------------------------------------------------------
 
     def _apply(self, view: View, plan: Plan) -> None:
+        self.has_begun = True
         if self.options.unpairs and self.machine.peers:
             self._unpair()
             self.group = group_file.load(self.places.group)

@@ -3,6 +3,8 @@
 Nothing of the guide's wording is bettered here, odd grammar included: people know these screens.
 """
 
+from openmse.documents import document
+
 WIZARD = """\
 Enter whether you would like to set up the initial
 parameters manually or via the setup wizard."""
@@ -13,10 +15,11 @@ At any question, ^ goes back to the previous one, and Ctrl-C leaves.
 Nothing is changed before all questions are answered and confirmed.
 Where the guide's words say WCS or NCS, the console is meant."""
 
-MANUALLY = """\
+MANUALLY = f"""\
 Nothing was changed. To set the parameters manually, edit
 /etc/openmse/openmse.toml ('mse config check' says what is wrong with it)
-and the system's own files; docs/configuration.md has an example."""
+and the system's own files. An example and every key are in
+{document("configuration")}."""
 
 HOST_NAME = """\
 The host name should be a unique name that can identify

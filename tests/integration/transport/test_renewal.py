@@ -21,7 +21,7 @@ from openmse.node.config import (
 )
 from openmse.node.group import GroupInfo
 from openmse.node.identity import create_group, keyring
-from openmse.node.renewal import Renewals, Task, renew_if_due
+from openmse.node.renewal import Renewals, Task, days_left, renew_if_due
 from openmse.pki.authority import belongs, describe
 from openmse.pki.renewal import DAY_S
 
@@ -83,7 +83,7 @@ async def test_a_new_address_is_certified_by_the_child(
     renewals = Renewals(
         config, group=lambda: moved, on_renewed=told.append, on_failed=failed.append
     )
-    assert renewals.days_left == -1
+    assert renewals.days_left is None
     await renewals.check()
     assert 363 <= renewals.days_left <= 365
     assert told == ["The certificate lacks an address by which this node is reached."]
@@ -103,6 +103,8 @@ async def test_a_failure_says_why_and_leaves_the_files(
     renewals = Renewals(config, group=lambda: moved, on_renewed=print, on_failed=print)
     with pytest.raises(DriverError, match=r"could not be renewed: .*ca\.key"):
         await renewals.check()
+    assert renewals.days_left in (364, 365), "what is there is told although it was not renewed"
+    assert days_left(config, time.time() + 400 * DAY_S) in (-36, -35)
     assert files(config) == before
 
 

@@ -14,6 +14,7 @@ import pytest
 from cli_machine import CliMachine
 from live_core import LiveCore, config, daemon, record
 
+from openmse.documents import document
 from openmse.ha.events import Commanded, Maintenance
 from openmse.ha.local import DbProcess, DbRole, DbView
 from openmse.ha.node import boot
@@ -209,7 +210,7 @@ def test_the_faults_of_a_file_for_programs(machine: CliMachine) -> None:
     assert unknown["key"] == "databse"
     assert lines[unknown["line"] - 1] == "[databse]"
     assert "Did you mean 'database'?" in unknown["sentence"]
-    assert "docs/configuration.md" in unknown["hint"]
+    assert document("configuration") in unknown["hint"]
     assert (wrong["key"], lines[wrong["line"] - 1]) == ("ports.node_tls", 'node_tls = "one"')
     machine.config.write_text("[node\n")
     (fault,) = json.loads(machine.run("config", "check", "--json").out)

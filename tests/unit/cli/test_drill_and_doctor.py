@@ -10,6 +10,7 @@ from cli_machine import CliMachine
 from live_core import START, LiveCore, config, record
 from msgspec.structs import replace
 
+from openmse.api.metrics import figures
 from openmse.cli.doctor import LocalFacts, Severity, findings
 from openmse.cli.drill import Report, Script, kept, refusals, rehearse
 from openmse.errors import CommandFailed, MseError
@@ -178,6 +179,7 @@ FOUND = [
     (replace(WELL, loop_lag_ms=80.0), FACTS, "slow_machine"),
     (replace(WELL, events_dropped=3), FACTS, "events_dropped"),
     (replace(WELL, certificate_days_left=10), FACTS, "certificate_expires"),
+    (picture(config(Mode.SYNC), certificate_days_left=-3), FACTS, "certificate_ended"),
     (replace(WELL, why_not=replace(WELL.why_not, switchover="No.")), FACTS, "no_switchover"),
 ]
 
@@ -186,6 +188,22 @@ FOUND = [
 def test_each_finding(seen: Snapshot | None, facts: LocalFacts, code: str) -> None:
     assert any(found.startswith(code) for found in codes(seen, facts))
     assert "all_well" not in codes(seen, facts)
+
+
+def test_an_ended_certificate_is_no_unknown_one() -> None:
+    """Found as an error, told as a number; nothing is told where nothing is known."""
+    ended = picture(config(Mode.SYNC), certificate_days_left=-1)
+    (found,) = findings(ended, FACTS)
+    assert (found.severity, found.code) == (Severity.ERROR, "certificate_ended")
+    assert "timedatectl" in found.action
+    assert exposed(ended)["openmse_certificate_days_left"] == -1
+    assert b"certificate_days_left" not in msgspec.json.encode(WELL)
+    assert "openmse_certificate_days_left" not in exposed(WELL)
+
+
+def exposed(seen: Snapshot) -> dict[str, float]:
+    """What Prometheus is told of the figures."""
+    return {family.name: family.samples[0].value for family in figures(seen)}
 
 
 def test_the_most_pressing_comes_first() -> None:

@@ -34,6 +34,15 @@ SPEAKING = (
     "node/control/alarms.py",
     "node/control/handler.py",
     "node/direct.py",
+    "node/drivers/peer/mesh.py",
+    "node/drivers/postgres/connection.py",
+    "node/drivers/postgres/create.py",
+    "node/drivers/postgres/disk.py",
+    "node/drivers/postgres/instance.py",
+    "node/drivers/postgres/process.py",
+    "node/drivers/postgres/rejoin.py",
+    "node/drivers/postgres/session.py",
+    "node/drivers/postgres/sidecar.py",
     "node/runtime/facts.py",
     "node/runtime/group_runtime.py",
     "node/runtime/links.py",
@@ -187,6 +196,27 @@ def _alarms() -> set[str]:
                 kinds = [one for one in ast.walk(node.args[0]) if isinstance(one, ast.Constant)]
                 found |= {one.value for one in kinds if isinstance(one.value, str)}
     return found
+
+
+def _steps(path: Path) -> set[str]:
+    """The names of steps that a source reports, by whatever it calls that."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            called = getattr(node.func, "id", getattr(node.func, "attr", ""))
+            if called in ("progress", "_step"):
+                texts = [one for one in node.args if isinstance(one, ast.Constant)]
+                found |= {one.value for one in texts if isinstance(one.value, str)}
+    return found
+
+
+def test_every_step_of_a_pairing_is_a_word() -> None:
+    """Those that the engine reports, and those of the console's own part."""
+    steps = _steps(SOURCES / "node/runtime/pairing.py") | _steps(
+        SOURCES / "console/live/pairing.py"
+    )
+    assert {"enrolling the witness", "making them voters", "synchronization"} <= steps
+    assert steps - set(WORDS) == set()
 
 
 def test_every_kind_of_alarm_is_a_word() -> None:

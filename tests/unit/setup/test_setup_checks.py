@@ -1,11 +1,23 @@
 """What the checks make of what was seen: each can be red, and then says what to do."""
 
+import socket
 from collections.abc import Mapping
 
 import pytest
 from msgspec.structs import replace
 
-from openmse.setup.checks import Check, Claim, Colour, Found, addresses_to_probe, as_lines, judge
+from openmse.setup.checks import (
+    Check,
+    Claim,
+    Colour,
+    Found,
+    Reached,
+    addresses_to_probe,
+    as_lines,
+    judge,
+    witness_places,
+)
+from openmse.setup.probes import reach
 from openmse.setup.screens import PRIMARY, played
 from openmse.setup.timestamps import MS_PER_DAY, Reply, reply_in, request, skew_ms
 from openmse.setup.values import View
@@ -16,9 +28,13 @@ FOUND = Found(
     claims={"10.10.10.12": Claim(), "10.10.10.11": Claim()},
     peer="10.10.10.13",
     skew_ms=40.0,
+    witness=(Reached("10.10.10.9", 8463),),
     memory_bytes=2_000_000_000,
     free_bytes=9_000_000_000,
 )
+
+
+REFUSED = Reached("10.10.10.9", 8463, "connection refused")
 
 
 def view(**changes: str) -> View:
@@ -33,7 +49,7 @@ def by_name(checks: tuple[Check, ...]) -> Mapping[str, Check]:
 def test_a_good_machine_is_green() -> None:
     checks = judge(view(), FOUND)
     assert {check.colour for check in checks} == {Colour.GREEN}
-    assert len(checks) == 12
+    assert len(checks) == 13
 
 
 RED = [
@@ -47,6 +63,7 @@ RED = [
     ("Disk", {"free_bytes": 100_000_000}, "0.1 GB"),
     ("Ports", {"taken_ports": ("TCP 5432 (database.port)",)}, "5432"),
     ("Witness", {"missing_files": ("/etc/etcd/ca.crt",)}, "/etc/etcd/ca.crt"),
+    ("Witness", {"witness": (REFUSED,)}, "10.10.10.9 port 8463: connection refused."),
     ("nftables", {"nftables_fault": "the command nft is missing"}, "nft is missing"),
     ("Watchdog", {"watchdog": "required"}, "no such device"),
 ]
@@ -74,6 +91,7 @@ def test_a_virtual_ip_outside_the_subnet_is_red() -> None:
         ("Gateway", {"gateway": Claim(fault="eth0 is down")}),
         ("Address", {"claims": {"10.10.10.11": Claim(fault="eth0 is down")}}),
         ("Time", {"skew_ms": None}),
+        ("Witness", {"witness": (replace(REFUSED, has_way=False),)}),
         ("Ports", {"is_running": True, "taken_ports": ("TCP 5432",)}),
     ],
 )
@@ -86,6 +104,32 @@ def test_what_could_not_be_asked_is_neither(name: str, changes: dict[str, object
 def test_without_a_gateway_none_is_asked_for() -> None:
     checks = by_name(judge(view(**{"eth0.gateway": "none"}), FOUND))
     assert "Gateway" not in checks
+
+
+def test_where_the_witness_is_looked_for() -> None:
+    """At its own port, or at each endpoint of etcd; a secondary takes its primary's."""
+    assert witness_places(view(), 8463) == (("10.10.10.9", 8463),)
+    etcd = {"witness.kind": "etcd", "witness.endpoints": "https://10.0.0.1:2379 http://etcd-2"}
+    assert witness_places(view(**etcd), 8463) == (("10.0.0.1", 2379), ("etcd-2", 80))
+    assert witness_places(view(**{"witness.kind": "none"}), 8463) == ()
+    assert witness_places(view(**{"ha.role": "secondary"}), 8463) == ()
+
+
+def test_one_endpoint_of_etcd_is_enough_and_the_silent_one_is_named() -> None:
+    found = replace(FOUND, witness=(Reached("10.0.0.1", 2379), REFUSED))
+    check = by_name(judge(view(**{"witness.kind": "etcd"}), found))["Witness"]
+    assert check.colour is Colour.GREEN
+    assert check.sentence == (
+        "10.0.0.1 port 2379 answers. 10.10.10.9 port 8463: connection refused."
+    )
+
+
+def test_a_port_answers_or_does_not() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert reach("127.0.0.1", server.getsockname()[1]) == ("", True)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        assert reach("127.0.0.1", taken.getsockname()[1]) == ("connection refused", True)
 
 
 def test_only_addresses_that_are_new_here_are_asked_for() -> None:

@@ -1,6 +1,9 @@
 """A whole run by the command: asked and unattended, on machines that are directories."""
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -64,6 +67,23 @@ def test_the_end_of_a_pipe_changes_nothing(machine: Setup) -> None:
         assert ran.code == 1
         assert "nothing was changed" in ran.err
         assert picture(machine.root) == before
+
+
+def test_a_signal_says_that_nothing_was_changed(machine: Setup) -> None:
+    """As Ctrl-C does; a process of its own, which without a handler would end without a word."""
+    before = picture(machine.root)
+    command = [Path(sys.executable).with_name("mse"), "setup", "--root", str(machine.root)]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1, bufsize=0) as child:
+        assert child.stdout is not None
+        shown = b""
+        while not shown.rstrip().endswith(b"(yes/no) [yes]:"):
+            more = child.stdout.read(4096)
+            assert more, shown
+            shown += more
+        child.send_signal(signal.SIGTERM)
+        _, said = child.communicate(timeout=20)
+    assert (child.returncode, b"Stopped; nothing was changed." in said) == (143, True)
+    assert picture(machine.root) == before
 
 
 def test_manually_is_no_fault_and_changes_nothing(machine: Setup) -> None:

@@ -18,6 +18,7 @@ from openmse.console.live.pairs import pair_of, pair_view
 from openmse.console.nodes.models import Info, Operation
 from openmse.console.store.past import Action, Step
 from openmse.console.store.store import now
+from openmse.documents import document
 from openmse.platform.errors import PairingMatrixRefused
 from openmse.platform.machines import Machine, MachineKind, Size
 from openmse.platform.pairing import why_no_pair
@@ -93,7 +94,8 @@ def require_supported(primary: Info, secondary: Info) -> None:
     if why:
         raise Conflict(
             f"{primary.node} and {secondary.node} do not make a pair: {why} Nothing was changed.",
-            "Choose a secondary that is at least as large as its primary (docs/platform.md).",
+            "Choose a secondary that is at least as large as its primary "
+            f"({document('platform')}).",
             code=MATRIX_CODE,
         )
 

@@ -240,7 +240,7 @@ class Snapshot(Struct, frozen=True):
     alarms: tuple[Alarm, ...] = ()
     uptime_s: float = 0.0
     loop_lag_ms: float = 0.0
-    certificate_days_left: int = -1
+    certificate_days_left: int | None = None
     version: str = ""
 
 

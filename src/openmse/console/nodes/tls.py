@@ -5,6 +5,7 @@ import hashlib
 import ssl
 
 from openmse.console.errors import NodeUnreachable, NodeUntrusted
+from openmse.documents import document
 
 CONNECT_WITHIN_S = 5.0
 _NO_CHECK_TIME = 0x200000
@@ -50,7 +51,10 @@ async def certificate_of(host: str, port: int) -> bytes:
 def unreachable(host: str, port: int, error: BaseException) -> NodeUnreachable:
     """Why nobody answers there, in words."""
     where = f"{host} port {port}"
-    hint = "Check the address, that 'mse admin run' runs there, and the firewall (docs/ports.md)."
+    hint = (
+        "Check the address, that 'mse admin run' runs there, and the firewall "
+        f"({document('ports')})."
+    )
     if isinstance(error, ConnectionRefusedError):
         return NodeUnreachable(f"Nothing listens at {where}.", hint)
     if isinstance(error, TimeoutError):

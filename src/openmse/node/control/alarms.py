@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
+from openmse.documents import document
 from openmse.ha import facts, fencing
 from openmse.ha.draft import is_owner
 from openmse.ha.local import Address
@@ -119,7 +120,7 @@ def _unheard(n: Node, config: Config, peer: str) -> Iterator[Alarm]:
             "warning" if control else "error",
             f"The health monitor of {peer} is not heard"
             + (", although its replication still flows." if control else "."),
-            f"Check {peer} and the network to it, UDP heartbeats included (docs/ports.md).",
+            f"Check {peer} and the network to it, UDP heartbeats included ({document('ports')}).",
         )
     witness = witness_of(config)
     if witness and not is_heard(n, n.witness):
@@ -128,6 +129,20 @@ def _unheard(n: Node, config: Config, peer: str) -> Iterator[Alarm]:
             "warning",
             f"The witness ({witness}) is not heard; without it there is no automatic takeover.",
             "Start it again, or 'mse ha witness replace'.",
+        )
+
+
+def certificate_alarms(days_left: int | None) -> Iterator[Alarm]:
+    """A certificate that has ended; ``days_left`` is negative then, None where not known."""
+    if days_left is not None and days_left < 0:
+        yield Alarm(
+            "certificate_ended",
+            "error",
+            f"A certificate of this node ended within the past {-days_left} day(s): PostgreSQL's "
+            "new connections fail, those of clients and those of the standby.",
+            "Correct this machine's clock if it is wrong ('timedatectl'). If it is right, 'mse ha "
+            "events' says why the certificate was not renewed (renewal_failed): mend that; it is "
+            "tried again every hour.",
         )
 
 

@@ -5,7 +5,7 @@ Durations in a snapshot are relative to its making and end in ``_ms`` or ``_s``;
 there is nothing to tell. Instants of the monotonic clock never leave the machine.
 """
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from openmse import __version__
 from openmse.ha import facts as rules
@@ -15,7 +15,7 @@ from openmse.ha.local import DbRole
 from openmse.ha.names import Health, Names, Role, State, Sync, is_heard, names
 from openmse.ha.state import Node, Operation, Party
 from openmse.ha.values import FOREVER, MILLISECOND, SECOND, Config, Lineage, Settings
-from openmse.node.control.alarms import Alarm, alarms_of
+from openmse.node.control.alarms import Alarm, alarms_of, certificate_alarms
 from openmse.wire.versions import WIRE_VERSION
 
 FORMAT = 1
@@ -45,7 +45,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     is_pairing_open: bool = False
     loop_lag_ms: float = 0.0
     events_dropped: int = 0
-    certificate_days_left: int = -1
+    certificate_days_left: int | None = None
+    """None: not known."""
     paths: "tuple[PathView, ...]" = ()
 
 
@@ -210,7 +211,9 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     uptime_s: float
     loop_lag_ms: float
     events_dropped: int
-    certificate_days_left: int
+    certificate_days_left: int | UnsetType = UNSET
+    """Until the first of this node's certificates ends, negative once it has. Left out while it is
+    not known, for a reader of an earlier version takes nothing but a number."""
     paths: tuple[PathView, ...] = ()
     """Both ways to the other node; empty without a direct connection."""
     version: str = __version__
@@ -220,7 +223,7 @@ class Snapshot(Struct, frozen=True, kw_only=True):
 def snapshot(n: Node, facts: Facts) -> Snapshot:
     """The picture of a node at this moment."""
     words: Names = names(n)
-    config = n.config
+    config, left = n.config, facts.certificate_days_left
     return Snapshot(
         made_at=facts.made_at,
         node=n.me,
@@ -250,14 +253,14 @@ def snapshot(n: Node, facts: Facts) -> Snapshot:
         running=operation_view(n, n.operation),
         why_not=_why_not(n),
         loss=_loss(n, config) if config is not None else None,
-        alarms=alarms_of(n) + facts.alarms,
+        alarms=(*alarms_of(n), *facts.alarms, *certificate_alarms(left)),
         pids=facts.pids,
         watchdog=facts.watchdog,
         is_pairing_open=facts.is_pairing_open,
         uptime_s=round((n.now - n.started_at) / SECOND, 1),
         loop_lag_ms=facts.loop_lag_ms,
         events_dropped=facts.events_dropped,
-        certificate_days_left=facts.certificate_days_left,
+        certificate_days_left=UNSET if left is None else left,
         paths=facts.paths,
     )
 

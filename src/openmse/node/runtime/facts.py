@@ -43,7 +43,7 @@ def facts_of(runtime: "GroupRuntime", events: EventLog, *, is_pairing_open: bool
         is_pairing_open=is_pairing_open,
         loop_lag_ms=runtime.runner.lag.longest_ms if runtime.runner is not None else 0.0,
         events_dropped=events.dropped,
-        certificate_days_left=runtime.renewals.days_left if runtime.renewals else -1,
+        certificate_days_left=runtime.renewals.days_left if runtime.renewals else None,
         paths=paths_of(runtime),
     )
 

@@ -46,7 +46,8 @@ _MEANINGS = (
     ("`Primary database alias`", "the configured primary's name, as its certificate has it"),
     (
         "`Direct connect used`",
-        "`Yes` where both nodes have their end of a cable of their own (docs/configuration.md)",
+        "`Yes` where both nodes have their end of a cable of their own "
+        "([configuration](configuration.md))",
     ),
     ("`Heartbeat status`", "whether this health monitor hears the other one now"),
     (
