@@ -1,5 +1,6 @@
 """Parts of the laboratory by themselves."""
 
+import importlib.util
 import os
 import subprocess
 import time
@@ -30,6 +31,17 @@ def test_a_tree_that_others_may_not_read_is_copied(tmp_path: Path) -> None:
     assert (closed / "data").stat().st_mode & 0o777 == 0o600
     assert software.readable(copy, tmp_path / "unused") == copy
     assert not (tmp_path / "unused").exists()
+
+
+def test_what_machines_run_is_compiled_ahead(tmp_path: Path) -> None:
+    """Wholly, and from these very sources: machines may not write what is missing."""
+    package = software.prepare(tmp_path).package
+    sources = [path for path in package.rglob("*.py") if path.is_file()]
+    assert len(sources) > 300
+    for source in sources:
+        head = Path(importlib.util.cache_from_source(str(source))).read_bytes()[:16]
+        noted = tuple(int.from_bytes(head[at : at + 4], "little") for at in (8, 12))
+        assert noted == (int(source.stat().st_mtime), source.stat().st_size), source
 
 
 @pytest.mark.root

@@ -39,11 +39,11 @@ def prepare(directory: Path) -> Software:
         Path(openmse.__file__).parent,
         package,
         symlinks=True,
-        ignore=shutil.ignore_patterns("__pycache__"),
+        ignore=shutil.ignore_patterns("*.pyc.*"),  # half written by another process
         dirs_exist_ok=True,
     )
     _open_to_all(package)
-    compileall.compile_dir(package, quiet=2, force=True)
+    compileall.compile_dir(package, quiet=2)  # what the clone has compiled is taken as it is
     _open_to_all(package)
     venv = readable(Path(sys.prefix), directory / "venv")
     return Software(package, venv, _interpreter(directory), _database())
