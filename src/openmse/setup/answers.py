@@ -16,7 +16,7 @@ from tomlkit.items import Table
 
 from openmse.setup.errors import BadAnswer, BadAnswers
 from openmse.setup.menus import GoBack
-from openmse.setup.modern import ETCD_FILES
+from openmse.setup.modern import BY_ADDRESS, ETCD, ETCD_FILES
 from openmse.setup.questions import Item, Question
 from openmse.setup.values import DEFAULT, NO, NONE, PRIMARY, SKIP, YES, Machine
 from openmse.setup.wizard import Script, State, ask, checked_value, next_question, with_answer
@@ -278,9 +278,9 @@ def _group_values(machine: Machine) -> Iterator[tuple[str, Any]]:
     yield "ha.recovery", False
     yield "ha.failover_wait_s", float(machine.failover_wait_s)
     yield "witness.kind", machine.witness_kind
-    if machine.witness_kind == "console":
+    if machine.witness_kind in BY_ADDRESS:
         yield "witness.address", machine.witness_address
-    elif machine.witness_kind == "etcd":
+    elif machine.witness_kind == ETCD:
         yield "witness.endpoints", list(machine.witness_endpoints)
         for (name, _), path in zip(ETCD_FILES, machine.witness_files, strict=True):
             yield f"witness.{name}", path or NONE
