@@ -122,6 +122,12 @@ def test_a_node_is_started_looked_at_and_stopped(node: Node) -> None:
     again = node.msed("start")
     assert (again.returncode, again.stdout) == (0, "MSE Platform is already running.\n")
 
+    before = set(node.pids().values())
+    restarted = node.msed("restart")
+    assert (restarted.returncode, restarted.stdout) == (0, STOPPED + STARTED), restarted
+    assert set(node.pids().values()) & before == {None}, "every process is another one"
+    assert node.msed("status").returncode == 0
+
     stopped = node.msed("stop")
     assert (stopped.returncode, stopped.stdout, stopped.stderr) == (0, STOPPED, "")
     assert set(node.pids().values()) == {None}

@@ -19,6 +19,7 @@ from openmse.lab import client, provision
 from openmse.lab.laboratory import Laboratory
 from openmse.lab.programs import PYTHON
 from openmse.lab.topology import Kind
+from openmse.lab.workload import wait_for
 from openmse.wire.versions import OLDEST_VERSION, WIRE_VERSION
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -44,7 +45,7 @@ class Site:
 
     def __init__(self, lab: Laboratory) -> None:
         self.lab = lab
-        self.processes: list[subprocess.Popen[Any]] = []
+        self.processes: dict[str, subprocess.Popen[Any]] = {}
 
     def run(self, machine: str, *argv: str, text: str | None = None) -> str:
         done = self.lab.exec(machine, argv, input_text=text, timeout_s=120)
@@ -61,22 +62,35 @@ class Site:
             self.run(machine.name, "sh", "-c", script, text=PREVIOUS)
         provision._prepare(self.lab, lambda _: None)
 
-    def start_previous(self, machine: str) -> None:
-        """Start the daemon of a machine as the previous version."""
+    def start(self, machine: str, *, is_previous: bool) -> None:
+        """Start the daemon of a machine, as the previous version or as it is now."""
         node = ["-m", "openmse.node", "--config", "/etc/openmse/openmse.toml"]
         guard = ["-m", "openmse.guard", "--run-dir", "/run/openmse", "--", PYTHON, *node]
         witness = ["-m", "openmse.witness", "--config", "/etc/openmse/witness.toml"]
         is_node = self.lab.machines[machine].kind is Kind.NODE
-        self.processes.append(
-            self.lab.popen(
-                machine,
-                [PYTHON, *(guard if is_node else witness)],
-                environment={"PYTHONPATH": "/var/lib/previous:/opt/openmse/src"},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
+        before = "/var/lib/previous:" if is_previous else ""
+        self.processes[machine] = self.lab.popen(
+            machine,
+            [PYTHON, *(guard if is_node else witness)],
+            environment={"PYTHONPATH": f"{before}/opt/openmse/src"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
+
+    def upgrade_witness(self) -> None:
+        """As 'systemctl restart openmse-witness' does after an installation."""
+        old = self.processes["witness"]
+        old.terminate()
+        assert old.wait(timeout=20) == 0
+        ended = time.monotonic()
+        self.start("witness", is_previous=False)
+
+        def is_heard_anew(machine: str) -> bool:
+            seen = self.status(machine)["witness"]
+            return 0 <= seen["heard_ms_ago"] < (time.monotonic() - ended) * 1000
+
+        assert wait_for(lambda: all(map(is_heard_anew, ("mse1", "mse2"))), 20)
 
     def msed(self, machine: str, *arguments: str) -> str:
         return self.run(machine, PYTHON, "-m", "openmse.cli.msed", *arguments)
@@ -110,7 +124,7 @@ def site(lab: Laboratory) -> Iterator[Site]:
     found = Site(lab)
     found.prepare()
     yield found
-    for process in found.processes:
+    for process in found.processes.values():
         process.kill()
         process.wait()
     for machine in ("mse1", "mse2"):
@@ -123,7 +137,7 @@ def site(lab: Laboratory) -> Iterator[Site]:
 def test_one_machine_at_a_time_and_nothing_is_lost(site: Site) -> None:
     assert OLDEST_VERSION < WIRE_VERSION, "there is a previous version"
     for machine in ("witness", "mse1", "mse2"):
-        site.start_previous(machine)
+        site.start(machine, is_previous=True)
     for machine in ("mse1", "mse2"):
         provision._await_answer(site.lab, machine)
     provision._pair(site.lab, lambda _: None)
@@ -150,8 +164,11 @@ def test_one_machine_at_a_time_and_nothing_is_lost(site: Site) -> None:
     assert site.versions() == (WIRE_VERSION, WIRE_VERSION)
     assert site.status("mse1")["register"]["owner"] == "mse2"
 
-    site.run("mse2", "mse", "ha", "failback")  # 4. (3., the witness, speaks both)
+    site.upgrade_witness()  # 3. the third machine; it abstains at first, which costs nothing
     site.sql("insert into t values (5)")
-    assert site.sql("select string_agg(i::text, ' ' order by i) from t") == "1 2 3 4 5"
+
+    site.run("mse2", "mse", "ha", "failback")  # 4.
+    site.sql("insert into t values (6)")
+    assert site.sql("select string_agg(i::text, ' ' order by i) from t") == "1 2 3 4 5 6"
     for machine in ("mse1", "mse2"):
         site.msed(machine, "stop")

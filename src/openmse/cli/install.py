@@ -35,7 +35,7 @@ PACKAGE_HOME = Path("/usr/lib/openmse")
 
 root_option = click.option(
     "--root",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
     default=Path("/"),
     metavar="DIR",
     help="Work on the machine whose files are below DIR, such as a mounted image.",
@@ -66,10 +66,11 @@ def install(root: Path, prefix: Path, dry_run: bool, accounts_only: bool) -> Non
     """
     if not dry_run:
         require_root("mse install")
+    _require_machine(root)
     wanted = _accounts_only() if accounts_only else _wanted(root, prefix)
     changes = plan.changes(wanted, root)
     if dry_run:
-        _show(changes)
+        _show(changes, "Everything is in place")
         return
     try:
         apply.apply(changes, root, click.echo)
@@ -98,12 +99,13 @@ def uninstall(root: Path, dry_run: bool) -> None:
     """
     if not dry_run:
         require_root("mse uninstall")
+    _require_machine(root)
     _refuse_packaged()
     if root == Path("/"):
         running.refuse_while_running()
     changes = plan.removal(root)
     if dry_run:
-        _show(changes)
+        _show(changes, "Nothing is installed here")
     elif changes:
         apply.apply(changes, root, click.echo)
         apply.forget(root)
@@ -169,13 +171,22 @@ def _refuse_packaged() -> None:
         )
 
 
-def _show(changes: Sequence[Change]) -> None:
+def _require_machine(root: Path) -> None:
+    """Accounts are part of an installation: without a list of them there is no machine."""
+    if not plan.under(root, "/etc/passwd").is_file():
+        raise InstallRefused(
+            f"There is no machine below {root}: etc/passwd is missing. Nothing was changed.",
+            "Name the directory on which its root file system is mounted.",
+        )
+
+
+def _show(changes: Sequence[Change], nothing: str) -> None:
     for change in changes:
         click.echo(f"would {plan.told(change)}")
         if text := plan.diff(change):
             click.echo(text.rstrip("\n"))
     if not changes:
-        click.echo("Everything is in place; nothing would be changed.")
+        click.echo(f"{nothing}; nothing would be changed.")
 
 
 def _reload(root: Path) -> None:

@@ -32,6 +32,13 @@ class WitnessKind(StrEnum):
     NONE = "none"
 
 
+class WitnessHost(StrEnum):
+    """On which machine the product's own witness process runs; for people, decides nothing."""
+
+    CONSOLE = "console"
+    OTHER_PRIMARY = "other primary"
+
+
 class WatchdogMode(StrEnum):
     """Whether the kernel's watchdog resets this machine when nothing feeds it."""
 
@@ -119,6 +126,8 @@ class WitnessSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """The third vote; the seed for pairing, like [group]."""
 
     kind: WitnessKind = WitnessKind.NONE
+    host: WitnessHost = WitnessHost.CONSOLE
+    """console: whose machine it is, as chosen in setup."""
     name: str = "witness"
     address: str = ""
     """console: its host address. Ports are those of [ports]."""

@@ -16,7 +16,7 @@ from tomlkit.items import Table
 
 from openmse.setup.errors import BadAnswer, BadAnswers
 from openmse.setup.menus import GoBack
-from openmse.setup.modern import ETCD_FILES
+from openmse.setup.modern import BY_ADDRESS, ETCD, ETCD_FILES
 from openmse.setup.questions import Item, Question
 from openmse.setup.values import DEFAULT, NO, NONE, PRIMARY, SKIP, YES, Machine
 from openmse.setup.wizard import Script, State, ask, checked_value, next_question, with_answer
@@ -64,25 +64,52 @@ def password_files(script: Script, values: Mapping[str, Any]) -> list[str]:
 def state_of(script: Script, values: Mapping[str, Any], secrets: Secrets) -> State:
     """The conversation that gives these answers, ready to be confirmed. Raises BadAnswers."""
     known = keys_of(script)
-    faults = [*_unknown(values, known)]
-    texts = {}
+    foreign, meant = _unknown(values, known)
+    texts, faults = _texts(known, values, secrets)
+    state, broken = _walk(script, texts)
+    # What follows from a fault that is told already is no fault of its own.
+    faults |= {key: fault for key, fault in broken.items() if key not in faults | meant}
+    faults |= _unused(script, texts, state, faults | meant)
+    told = [*foreign, *(f"{key}: {fault}" for key, fault in faults.items())]
+    told = told or script.review(script.view(state))
+    if told:
+        raise BadAnswers(
+            "The answers file cannot be used:\n" + "\n".join(f"  {fault}" for fault in told),
+            "Mend these answers ('mse setup --print-answers' shows the form); nothing was changed.",
+        )
+    return state
+
+
+def _texts(
+    known: Mapping[str, Question], values: Mapping[str, Any], secrets: Secrets
+) -> tuple[dict[str, str], dict[str, str]]:
+    """What a person would type, by question, and the fault of each key that is of another type."""
+    texts, faults = {}, {}
     for key, question in known.items():
         if key in values:
             try:
                 texts[question.id] = _text(question, values[key], secrets)
             except BadAnswer as error:
-                faults.append(f"{key}: {error.sentence}")
-    if not faults:
-        state, faults = _walk(script, texts)
-        unused = [key for key, q in known.items() if _is_unused(q, texts, state)]
-        faults += [f"{key}: it is not asked with these answers." for key in unused if not faults]
-        faults = faults or script.review(script.view(state))
-    if faults:
-        raise BadAnswers(
-            "The answers file cannot be used:\n" + "\n".join(f"  {fault}" for fault in faults),
-            "Mend these answers ('mse setup --print-answers' shows the form); nothing was changed.",
-        )
-    return state
+                faults[key] = error.sentence
+    return texts, faults
+
+
+def _unused(
+    script: Script, texts: Mapping[str, str], state: State, faulty: Mapping[str, str]
+) -> dict[str, str]:
+    """Keys that these answers leave no question for.
+
+    None of an item with a fault, which was skipped, and none at all where that is the one with the
+    role, on which most others depend.
+    """
+    broken = {item.id for item in script.items if any(q.key in faulty for q in item.questions)}
+    return {
+        question.key: "it is not asked with these answers."
+        for item in script.items
+        if not broken & {"ha", item.id}
+        for question in item.questions
+        if _is_unused(question, texts, state)
+    }
 
 
 def _is_unused(question: Question, texts: Mapping[str, str], state: State) -> bool:
@@ -90,10 +117,13 @@ def _is_unused(question: Question, texts: Mapping[str, str], state: State) -> bo
     return is_given and question.id not in state.answers
 
 
-def _walk(script: Script, texts: Mapping[str, str]) -> tuple[State, list[str]]:
-    """Answer question by question; an item with a fault is skipped, the others are gone through."""
+def _walk(script: Script, texts: Mapping[str, str]) -> tuple[State, dict[str, str]]:
+    """Answer question by question; an item with a fault is skipped, the others are gone through.
+
+    Gives the faults by the key (or the question's name, where it has none).
+    """
     state = State()
-    faults: list[str] = []
+    faults: dict[str, str] = {}
     while True:
         state = ask(script, state).state
         question = next_question(script, state)
@@ -106,7 +136,7 @@ def _walk(script: Script, texts: Mapping[str, str]) -> tuple[State, list[str]]:
         try:
             value = _value(script, state, question, texts)
         except BadAnswer as error:
-            faults.append(f"{question.key or question.id}: {error.sentence}")
+            faults[question.key or question.id] = error.sentence
             state = _skipped(state, item)
         else:
             state = with_answer(state, question, value)
@@ -145,17 +175,24 @@ _DISABLED = "disabled"
 """An interface's address in an answers file: switch it off, as (U)se default does."""
 
 
-def _unknown(values: Mapping[str, Any], known: Mapping[str, Question]) -> Iterator[str]:
+def _unknown(
+    values: Mapping[str, Any], known: Mapping[str, Question]
+) -> tuple[list[str], dict[str, str]]:
+    """What is wrong with keys that are none, and which known ones they were meant for."""
+    faults: list[str] = []
+    meant: dict[str, str] = {}
     for key, value in values.items():
         if key == "format":
             if value != FORMAT:
-                yield f"format: this software reads format {FORMAT}, not {value}."
+                faults.append(f"format: this software reads format {FORMAT}, not {value}.")
         elif any(name.startswith(f"{key}.") for name in known):
-            yield f"{key}: it must be a table, '[{key}]', with its answers beneath."
+            faults.append(f"{key}: it must be a table, '[{key}]', with its answers beneath.")
         elif key not in known:
             near = difflib.get_close_matches(key, list(known), n=1, cutoff=0.6)
             question = f" Did you mean '{near[0]}'?" if near else ""
-            yield f"{key}: there is no such answer on this machine.{question}"
+            faults.append(f"{key}: there is no such answer on this machine.{question}")
+            meant |= {name: key for name in near if name not in values}
+    return faults, meant
 
 
 def _text(question: Question, value: Any, secrets: Secrets) -> str:
@@ -241,9 +278,9 @@ def _group_values(machine: Machine) -> Iterator[tuple[str, Any]]:
     yield "ha.recovery", False
     yield "ha.failover_wait_s", float(machine.failover_wait_s)
     yield "witness.kind", machine.witness_kind
-    if machine.witness_kind == "console":
+    if machine.witness_kind in BY_ADDRESS:
         yield "witness.address", machine.witness_address
-    elif machine.witness_kind == "etcd":
+    elif machine.witness_kind == ETCD:
         yield "witness.endpoints", list(machine.witness_endpoints)
         for (name, _), path in zip(ETCD_FILES, machine.witness_files, strict=True):
             yield f"witness.{name}", path or NONE

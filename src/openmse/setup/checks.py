@@ -118,19 +118,15 @@ def judge(view: View, found: Found) -> tuple[Check, ...]:
     )
 
 
-def addresses_to_probe(view: View, own: frozenset[str]) -> tuple[str, ...]:
-    """The addresses that this machine shall get and does not have yet.
+def addresses_to_probe(view: View, own: frozenset[str]) -> dict[str, str]:
+    """The addresses that this machine shall get and does not have yet, with their interfaces.
 
     The virtual IP of a pair to which this machine belongs (recovery) is rightly in use.
     """
-    wanted = [
-        view.get(f"{interface.name}.address")
-        for interface in view.machine.interfaces
-        if interface.name == view.health_interface
-    ]
+    wanted = {view.get(f"{i.name}.address"): i.name for i in view.machine.interfaces}
     if view.get("ha.role") and not view.machine.peers:
-        wanted.append(view.virtual[0])
-    return tuple(address for address in wanted if address and address not in own)
+        wanted.setdefault(view.virtual[0], view.health_interface)
+    return {address: name for address, name in wanted.items() if address and address not in own}
 
 
 def witness_places(view: View, port: int) -> tuple[tuple[str, int], ...]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from openmse.node.group import GroupInfo
 from openmse.setup import clocks, direct, hosts, ifupdown, networkd, recovery, resolver
+from openmse.setup.modern import CONSOLE, OTHER_PRIMARY
 from openmse.setup.networks import Form, form_of, ifupdown_files, networkd_files
 from openmse.setup.values import INTERFACES_MAX, NONE, PRIMARY, Interface, Machine
 from openmse.setup.world import HOSTNAME, HOSTS, World
@@ -101,6 +102,13 @@ def _product(text: str | None) -> dict[str, dict[str, Any]]:
     return {name: table for name, table in data.items() if isinstance(table, dict)}
 
 
+def _witness_kind(witness: Mapping[str, Any]) -> str:
+    """The choice that was made in setup, which tells two machines of one kind apart."""
+    kind = str(witness.get("kind", NONE))
+    is_other = kind == CONSOLE and witness.get("host") == OTHER_PRIMARY
+    return OTHER_PRIMARY if is_other else kind
+
+
 def _settings(product: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     node, group = product.get("node", {}), product.get("group", {})
     witness = product.get("witness", {})
@@ -116,7 +124,7 @@ def _settings(product: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
         "virtual_ip": virtual,
         "virtual_netmask": netmask,
         "failover_wait_s": f"{wait:g}" if isinstance(wait, int | float) else "5",
-        "witness_kind": str(witness.get("kind", NONE)),
+        "witness_kind": _witness_kind(witness),
         "witness_address": str(witness.get("address", "")),
         "witness_endpoints": tuple(map(str, endpoints)) if isinstance(endpoints, list) else (),
         "witness_files": tuple(str(witness.get(key, "")) for key in keys),

@@ -5,7 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from openmse import ports
-from openmse.node.config import NodeConfig
+from openmse.install.engine import parts
+from openmse.install.engine.launcher import launcher
+from openmse.install.errors import ManagerFailed
+from openmse.node.config import DEFAULT_PATH, NodeConfig
 from openmse.setup import clocks, probes
 from openmse.setup.checks import Claim, Found, Reached, addresses_to_probe, witness_places
 from openmse.setup.modern import ETCD_FILES
@@ -18,11 +21,10 @@ def inspect(view: View, world: World, config: NodeConfig | None, *, is_running: 
     two where the witness is silent."""
     live = probes.live_addresses()
     own = frozenset(text.partition("/")[0] for texts in live.values() for text in texts)
-    interface = view.health_interface
     gateway = view.gateway
-    first = view.machine.interfaces[0].name if view.machine.interfaces else interface
+    first = view.machine.interfaces[0].name if view.machine.interfaces else view.health_interface
     is_asked = gateway not in ("", NONE)
-    peer = view.get("peer.address")
+    peer = view.get("peer.address") or view.machine.founded.get("peer_address", "")
     state = Path(config.paths.state_dir if config is not None else "/var/lib/openmse")
     device = config.watchdog.device if config is not None else "/dev/watchdog"
     addresses = addresses_to_probe(view, own)
@@ -30,7 +32,7 @@ def inspect(view: View, world: World, config: NodeConfig | None, *, is_running: 
     places = witness_places(view, port)
     with ThreadPoolExecutor(max_workers=len(addresses) + len(places) + 2) as pool:
         at_gateway = pool.submit(_claim, first, gateway) if is_asked else None
-        claims = pool.map(lambda address: _claim(interface, address), addresses)
+        claims = pool.map(_claim, addresses.values(), addresses)
         reached = pool.map(_reached, places)
         skew = pool.submit(probes.clock_skew_ms, peer) if peer else None
     return Found(
@@ -75,4 +77,18 @@ def _ports(config: NodeConfig) -> dict[str, tuple[str, int]]:
         "ports.node_udp": ("UDP", own.node_udp),
         "ports.pairing": ("TCP", own.pairing),
         "database.port": ("TCP", config.database.port),
+        **_port_of_management(config),
     }
+
+
+def _port_of_management(config: NodeConfig) -> dict[str, tuple[str, int]]:
+    """None where the admin process holds it, which systemd runs without the engine too."""
+    admin = parts.admin(DEFAULT_PATH)
+    run_by = launcher(config.places.run_dir, parts.environment(DEFAULT_PATH))
+    try:
+        if admin is None or run_by.pid(admin):
+            return {}
+    except ManagerFailed:
+        return {}  # a systemd that does not answer: whose the port is cannot be told
+    (wanted,) = parts.ports_of_admin(config)
+    return {wanted.setting: (wanted.transport, wanted.port)}

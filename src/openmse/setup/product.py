@@ -15,7 +15,7 @@ from tomlkit.items import Table
 from openmse.documents import document
 from openmse.errors import ConfigError
 from openmse.node.config_load import ConfigFaults, parse
-from openmse.setup.modern import CONSOLE, ETCD_FILES, OTHER_PRIMARY
+from openmse.setup.modern import BY_ADDRESS, CONSOLE, ETCD_FILES, OTHER_PRIMARY
 from openmse.setup.values import NONE, PRIMARY, SECONDARY, View
 
 TEMPLATE = f"""\
@@ -142,7 +142,11 @@ def _witness(document: Container, view: View) -> None:
         return
     witness = _table(document, "witness")
     _set(witness, "kind", CONSOLE if kind == OTHER_PRIMARY else kind)
-    if kind in (CONSOLE, OTHER_PRIMARY):
+    if kind == OTHER_PRIMARY:
+        _set(witness, "host", OTHER_PRIMARY)
+    elif witness.get("host") == OTHER_PRIMARY:
+        witness.pop("host")
+    if kind in BY_ADDRESS:
         _set(witness, "address", view.get("witness.address") or machine.witness_address)
     elif kind != NONE:
         endpoints = view.get("witness.endpoints").split() or list(machine.witness_endpoints)

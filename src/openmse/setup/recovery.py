@@ -78,10 +78,12 @@ def facts(group: GroupInfo | None, own: str) -> dict[str, str]:
     if group is None or node is None:
         return {}
     virtual, netmask = first_ipv4(group.virtual_ips)
+    peer = group.peer_of(own)
     return {
         "name": own,
         "role": PRIMARY if group.primary == own else SECONDARY,
         "address": node.address,
+        "peer_address": peer.address if peer is not None else "",
         "address6": _with_prefix(node.address6, group.virtual_ips),
         "virtual_ip": virtual,
         "virtual_netmask": netmask,

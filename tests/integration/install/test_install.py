@@ -104,7 +104,27 @@ def test_it_is_all_there_and_once_is_enough(machine: Path) -> None:
     after = _all(machine)
     again = _mse("install", "--root", str(machine))
     assert again.stdout == "Everything is in place; nothing was changed.\n"
+    dry = _mse("install", "--root", str(machine), "--dry-run")
+    assert dry.stdout == "Everything is in place; nothing would be changed.\n"
     assert _all(machine) == after
+
+
+def test_where_no_machine_is_nothing_is_done(tmp_path: Path, machine: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    nowhere = _mse("install", "--root", str(tmp_path / "nowhere"))
+    assert nowhere.returncode == 2
+    assert "nowhere' does not exist" in nowhere.stderr
+    refused = _mse("install", "--root", str(empty))
+    assert refused.returncode == 3
+    assert "etc/passwd is missing. Nothing was changed." in refused.stderr
+    assert not (tmp_path / "nowhere").exists()
+    assert list(empty.iterdir()) == []
+    bare = _mse("uninstall", "--root", str(machine), "--dry-run")
+    assert (bare.returncode, bare.stdout) == (
+        0,
+        "Nothing is installed here; nothing would be changed.\n",
+    )
 
 
 def test_what_somebody_changed_is_kept(installed: Path) -> None:

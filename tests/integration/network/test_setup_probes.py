@@ -1,10 +1,13 @@
 """The probes of setup on a real network: who answers for an address, and what the kernel says."""
 
 import socket
+from pathlib import Path
 
 import pytest
 from lan import NODE4, VIP4, Lan
 
+from openmse import ports
+from openmse.node.config_load import parse
 from openmse.setup import probes
 from openmse.setup.checks import Claim
 from openmse.setup.values import Interface, Machine, View
@@ -63,12 +66,15 @@ def test_the_kernel_takes_nftables_here_and_keeps_nothing(lan: Lan) -> None:
     assert lan.execute("a", "nft", "list", "ruleset") == before
 
 
-def test_everything_is_inspected_at_once(lan: Lan) -> None:
+def test_everything_is_inspected_at_once(lan: Lan, tmp_path: Path) -> None:
     from openmse.setup.checks import judge
     from openmse.setup.inspect import inspect
     from openmse.setup.world import World
 
-    machine = Machine(interfaces=(Interface(name="eth0"),))
+    machine = Machine(
+        interfaces=(Interface(name="eth0"), Interface(name="eth7")),
+        founded={"peer_address": NODE4["b"]},
+    )
     answers = {
         "ha.role": "primary",
         "ha.health_interface": "eth0",
@@ -77,12 +83,22 @@ def test_everything_is_inspected_at_once(lan: Lan) -> None:
         "eth0.address": NODE4["a"],
         "eth0.netmask": "255.255.255.0",
         "eth0.gateway": NODE4["c"],
-        "peer.address": NODE4["b"],
+        "eth7.address": "192.168.77.1",
     }
     view = View(machine, answers)
-    found = inspect(view, World(files={}, interfaces=("eth0",)), None, is_running=False)
+    config = parse(
+        f'[node]\nname = "a"\nrole = "secondary"\naddress = "{NODE4["a"]}/24"\n'
+        f'[paths]\nrun_dir = "{tmp_path}"\n',
+        tmp_path,
+    )
+    with socket.create_server((NODE4["a"], ports.MANAGEMENT)):
+        found = inspect(view, World(files={}, interfaces=("eth0",)), config, is_running=False)
+    assert found.taken_ports == (f"TCP {ports.MANAGEMENT} (management.port)",)
     assert found.gateway == Claim(lan.mac("c"))
-    assert found.claims == {VIP4: Claim()}, "the own address is here already"
+    assert found.claims == {
+        VIP4: Claim(),
+        "192.168.77.1": Claim(fault="eth7 is down"),
+    }, "the own address is here already; the other is asked for on its own interface"
     assert NODE4["a"] in found.own
     names = {check.name: check.colour.value for check in judge(view, found)}
-    assert names["Gateway"] == names["Address"] == names["Time"] == "green"
+    assert (names["Gateway"], names["Time"], names["Ports"]) == ("green", "green", "red")

@@ -125,6 +125,29 @@ def test_all_faults_of_all_keys_are_told_at_once() -> None:
     assert len(sentence.splitlines()) == 4
 
 
+def test_a_key_that_is_none_hides_no_other_fault() -> None:
+    sentence = refused(
+        'hostnam = "x"\n[witness]\nkind = "raft"\n[time]\nzone = "Mars/Olympus"\n'
+        '[dns]\nenabled = false\nservers = ["1.1.1.1"]\n[interface.eth1]\naddress = 3\n'
+    )
+    assert [fault.split(":")[0].strip() for fault in sentence.splitlines()[1:]] == [
+        *("hostnam", "interface.eth1.address", "time.zone", "witness.kind", "dns.servers"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[ha]\nrole = "primary"\nvirtualip = "10.10.10.11"\n',
+        '[ha]\nrole = 1\nvirtual_ip = "10.10.10.11"\nvirtual_netmask = "255.255.255.0"\n',
+        '[time]\nntp = "yes"\nntp_servers = ["a.example"]\n',
+    ],
+)
+def test_what_follows_from_a_fault_is_not_told_beside_it(text: str) -> None:
+    bare = script_for(Machine(interfaces=(Interface(name="eth0"),)), lambda view: [])
+    assert len(refused(text, bare).splitlines()) == 2
+
+
 def test_the_rules_of_different_items_are_told_at_once() -> None:
     text = 'hostname = "1x"\n[dns]\nenabled = true\nservers = ["x"]\n[time]\nzone = "Mars"\n'
     sentence = refused(text)

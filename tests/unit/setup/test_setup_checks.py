@@ -133,11 +133,14 @@ def test_a_port_answers_or_does_not() -> None:
 
 
 def test_only_addresses_that_are_new_here_are_asked_for() -> None:
-    assert addresses_to_probe(view(), frozenset()) == ("10.10.10.12", "10.10.10.11")
-    assert addresses_to_probe(view(), frozenset({"10.10.10.12"})) == ("10.10.10.11",)
-    assert addresses_to_probe(View(view().machine, {}), frozenset()) == ()
-    of_a_pair = replace(view().machine, peers=("mse2",))
-    assert addresses_to_probe(View(of_a_pair, view().answers), frozenset()) == ("10.10.10.12",)
+    both = {"10.10.10.12": "eth0", "10.10.10.11": "eth0"}
+    assert addresses_to_probe(view(), frozenset()) == both
+    assert addresses_to_probe(view(), frozenset({"10.10.10.12"})) == {"10.10.10.11": "eth0"}
+    assert addresses_to_probe(View(view().machine, {}), frozenset()) == {}
+    of_a_pair = View(replace(view().machine, peers=("mse2",)), view().answers)
+    assert addresses_to_probe(of_a_pair, frozenset()) == {"10.10.10.12": "eth0"}
+    cable = view(**{"ha.direct_interface": "eth1", "eth1.address": "192.168.77.1"})
+    assert addresses_to_probe(cable, frozenset()) == both | {"192.168.77.1": "eth1"}
 
 
 def packet(message: bytes, kind: int = 14) -> bytes:

@@ -9,6 +9,7 @@ from setup_root import CHRONY, HOSTS, INTERFACES
 
 from openmse.node.config_load import parse
 from openmse.setup import clocks, hosts, ifupdown, networkd, product, resolver
+from openmse.setup.answers import answers_text, flat
 from openmse.setup.current import machine_of
 from openmse.setup.networkd import Wanted
 from openmse.setup.plan import Source, review
@@ -350,6 +351,18 @@ def test_the_products_file_passes_its_own_check() -> None:
     assert config.group.failover_wait_s == 7.5
     assert (config.witness.kind, config.witness.address) == ("console", "10.10.10.9")
     assert product.product_text(View(MACHINE, ANSWERS), text) == text
+
+
+def test_which_machine_the_witness_runs_on_is_remembered() -> None:
+    text = product.product_text(View(MACHINE, ANSWERS), None)
+    again = machine_of(World(files={str(FILE): text}), str(FILE))
+    assert (again.witness_kind, again.witness_address) == ("other primary", "10.10.10.9")
+    written = flat(answers_text(again))
+    assert (written["witness.kind"], written["witness.address"]) == ("other primary", "10.10.10.9")
+
+    at_console = product.product_text(View(again, ANSWERS | {"witness.kind": "console"}), text)
+    assert parse(at_console, FILE).witness.host == "console"
+    assert machine_of(World(files={str(FILE): at_console}), str(FILE)).witness_kind == "console"
 
 
 def test_comments_and_foreign_keys_survive() -> None:
