@@ -67,7 +67,6 @@ class Authenticator:
         if not value or len(header) > MAX_HEADER:
             raise _nobody()
         if kind.lower() == "bearer":
-            self._refuse_if_exhausted(address, "")
             return self._bearer(value.strip(), address)
         if kind.lower() == "basic":
             user, password = _basic(value.strip())
@@ -89,9 +88,11 @@ class Authenticator:
         token_id = token_id_of(text)
         token = self._token(token_id) if token_id else None
         if token is not None and is_token(token, text, wall_now()):
-            self.guesses.right(address, "")
+            # Nobody guesses 256 bits: to keep a right one out would help only whoever wants to cut
+            # a console off by guessing beside it; and it says nothing of who guesses passwords.
             return _of_token(token)
         self._tell_if_replaced(token_id, text)
+        self._refuse_if_exhausted(address, "")
         self._count_wrong(address, "")
         raise NotAuthenticated(
             "The token is not valid: it is wrong, has ended, or was revoked.",

@@ -18,7 +18,7 @@ from openmse.console.api import api_routers
 from openmse.console.assets import Assets
 from openmse.console.context import Console
 from openmse.console.errors import ConsoleError, NotFound, NotLoggedIn
-from openmse.console.headers import SecurityHeaders
+from openmse.console.headers import HEADERS, SecurityHeaders
 from openmse.console.live.actions import Actions
 from openmse.console.live.fleet import Fleet
 from openmse.console.live.hub import Hub
@@ -116,7 +116,9 @@ def _handle_errors(app: FastAPI) -> None:
     async def mistake(request: Request, _error: Exception) -> Response:
         sentence = "This is a mistake of ours; the console goes on, and no pair is affected."
         hint = "Please report it with the console's log (journalctl -u openmse-console)."
-        return _answer(request, _Http(sentence, 500, hint=hint))
+        answer = _answer(request, _Http(sentence, 500, hint=hint))
+        answer.headers.update({**HEADERS, "cache-control": "no-store"})  # made outside of the rest
+        return answer
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:

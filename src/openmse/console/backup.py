@@ -20,12 +20,13 @@ from openmse.console import certificate
 from openmse.console.errors import Conflict, ConsoleStoreError
 from openmse.console.settings import ConsoleSettings
 from openmse.console.store import schema
-from openmse.console.store.store import Store, now, open_store
+from openmse.console.store.store import SETUP_LINK, Store, now, open_store
 
 FORMAT = 1
 FILES = ("tls.crt", "tls.key")
 LEFT_OUT = {"sessions", "drafts"}
-"""What a restored console does without: people log in again."""
+"""What a restored console does without: people log in again. So it does without a set-up link: one
+that was used since would make an administrator once more."""
 
 
 def save(settings: ConsoleSettings, file: Path) -> str:
@@ -35,7 +36,8 @@ def save(settings: ConsoleSettings, file: Path) -> str:
     part = file.with_name(f"{file.name}.part")
     count = 0
     try:
-        descriptor = os.open(part, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        part.unlink(missing_ok=True)  # one that is there could be readable by others
+        descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as out:
             for line in _lines(settings, store):
                 out.write(json.dumps(line, ensure_ascii=False) + "\n")
@@ -66,12 +68,16 @@ def _lines(settings: ConsoleSettings, store: Store) -> Iterator[dict[str, Any]]:
             yield {"file": name, "data": base64.b64encode(path.read_bytes()).decode()}
     with store.snapshot() as connection:
         for table in schema.metadata.sorted_tables:
-            if table.name in LEFT_OUT:
-                continue
             for row in connection.execute(select(table)):
                 values = {k: _plain(v) for k, v in row._mapping.items()}
-                yield {"table": table.name, "row": values}
+                if _is_kept(table.name, values):
+                    yield {"table": table.name, "row": values}
     yield {"end": True}
+
+
+def _is_kept(table: str, row: dict[str, Any]) -> bool:
+    """Whether a row belongs into a backup, or out of one into a store. Pure."""
+    return table not in LEFT_OUT and (table, row.get("key")) != ("keep", SETUP_LINK)
 
 
 def _plain(value: Any) -> Any:
@@ -93,7 +99,10 @@ def restore(settings: ConsoleSettings, file: Path, *, is_replacing: bool) -> str
             if "file" in line:
                 _put_file(settings.state_dir / str(line["file"]), base64.b64decode(line["data"]))
     kept = f" What was there is kept as {aside}." if aside else ""
-    return f"{rows} rows are restored. Start the console; people log in again.{kept}"
+    return (
+        f"{rows} rows are restored. Start the console; people log in again. Users, passwords and "
+        f"tokens are those of the backup: end once more what was ended since.{kept}"
+    )
 
 
 def _read(file: Path) -> list[dict[str, Any]]:
@@ -182,7 +191,7 @@ def _is_used(store: Store) -> bool:
 
 def _put_rows(store: Store, lines: list[dict[str, Any]]) -> int:
     tables = schema.metadata.tables
-    rows = [line for line in lines if "table" in line]
+    rows = [line for line in lines if "table" in line and _is_kept(line["table"], line["row"])]
     with store.write() as connection:
         connection.execute(schema.keep.delete())
         for line in rows:

@@ -22,8 +22,10 @@ from openmse.console.nodes.tls import certificate_of, fingerprint
 from openmse.console.people.roles import Principal
 from openmse.errors import MseError
 
-_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,62}$")
-_HOST = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,62}")
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+ADDRESS_MAX = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +77,7 @@ class Answering:
 def checked_name(form: Mapping[str, str]) -> str:
     """The device name; raises FormError."""
     name = form.get("name", "")
-    if not _NAME.match(name):
+    if not _NAME.fullmatch(name):
         raise FormError(
             {"name": "1 to 63 letters, digits, blanks, '.', '_' or '-'; a letter or digit first."}
         )
@@ -89,7 +91,8 @@ def checked_address(form: Mapping[str, str]) -> tuple[str, int]:
     try:
         address = str(ipaddress.ip_address(address.strip("[]")))
     except ValueError:
-        if not _HOST.match(address) or re.fullmatch(r"[0-9.]+", address):
+        is_host = _HOST.fullmatch(address) and not re.fullmatch(r"[0-9.]+", address)
+        if not is_host or len(address) > ADDRESS_MAX:
             faults["address"] = "An IP address such as 10.10.10.11, or a host name."
     if not (port.isdecimal() and len(port) < 6 and 0 < int(port) < 65536):
         faults["port"] = "A port is a number from 1 to 65535."

@@ -112,6 +112,7 @@ def _serve(settings: ConsoleSettings, sock: socket.socket) -> None:
         log_level="warning",
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # whoever is on this machine could name any address
         date_header=True,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=GRACE_S,

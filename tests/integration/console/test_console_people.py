@@ -210,8 +210,8 @@ def test_a_program_makes_tokens_within_its_own_scope(console: ConsoleProcess) ->
         entries = client.get("/api/v1/audit", params={"text": "child"}).json()["entries"]
         told = [(e["who"], e["action"], e["target"]) for e in entries]
         assert told == [
-            ("child (token)", "remove token", "child"),
-            ("deploy (token)", "add token", "child"),
+            (f"{ADMIN} (token child)", "remove token", "child"),
+            (f"{ADMIN} (token deploy)", "add token", "child"),
         ]
 
 

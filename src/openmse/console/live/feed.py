@@ -37,6 +37,8 @@ BACKOFF_SEEN_S = 2.0
 """At most this long while somebody looks: who watches a machine boot wants to see it come."""
 NEW_EVENTS_MAX = 5000
 OPERATIONS_MAX = 50
+TEXT_MAX = 4000
+"""Characters of an event's sentence that are kept; a real one has a few hundred."""
 INFO_EVERY_S = 300.0
 """Who an engine is changes with what its stream tells; this is for what that does not show."""
 INFO_WATCHED_EVERY_S = 60.0
@@ -225,7 +227,8 @@ class EngineFeed:
             if not after or not page.is_more or not page.events:
                 return
 
-    def _keep(self, entries: tuple[LogEntry, ...]) -> None:
+    def _keep(self, told: tuple[LogEntry, ...]) -> None:
+        entries = tuple(bounded(entry) for entry in told)
         for entry in entries:
             if entry.kind == READMITTED:
                 self.live.readmitted = entry
@@ -332,6 +335,17 @@ class EngineFeed:
             "Claim it again on its page, or delete it here.",
             status=403,
         )
+
+
+def bounded(entry: LogEntry) -> LogEntry:
+    """An event as it is kept: up to 5000 wait in memory, so none may be of any length. Pure."""
+    texts = ((name, getattr(entry, name)) for name in entry.__struct_fields__)
+    cut = {
+        name: text[:TEXT_MAX]
+        for name, text in texts
+        if isinstance(text, str) and len(text) > TEXT_MAX
+    }
+    return replace(entry, **cut) if cut else entry
 
 
 def _who(s: Summary) -> tuple[object, ...]:

@@ -6,6 +6,7 @@ all of them, from then on those that differ. Slow readers are dropped: they conn
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ STREAMS_MAX = 400
 TOPICS_MAX = 64
 TICK_S = 1.0
 SPACING_S = 0.2
+_LOG = logging.getLogger("openmse.console")
 
 Renderer = Callable[[str, str], Mapping[str, str]]
 """(argument, language) -> cells."""
@@ -49,6 +51,8 @@ class Hub:
         self._subscribers: set[Subscriber] = set()
         self._last: dict[tuple[str, str], Mapping[str, str]] = {}
         self._wake = asyncio.Event()
+        self._told: set[tuple[str, type[Exception]]] = set()
+        """What was impossible to render, so that the log has each once."""
 
     def changed(self) -> None:
         """Something that pages show has changed."""
@@ -138,6 +142,11 @@ class Hub:
             return self._renderers[kind](argument, language)
         except MseError:
             return {}  # what it was about has been deleted; its page says so when it is loaded
+        except Exception as error:  # of one topic: every other page goes on
+            if (kind, type(error)) not in self._told:
+                self._told.add((kind, type(error)))
+                _LOG.exception("a page of the kind %s cannot be kept up to date", kind)
+            return {}
 
     def _put(self, subscriber: Subscriber, data: bytes) -> None:
         try:
