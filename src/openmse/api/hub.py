@@ -228,9 +228,7 @@ class Hub:
 
     # -- readers ----------------------------------------------------------------------------
 
-    def join(
-        self, view: str, running: list[Operation], *, is_console: bool = False
-    ) -> Reader:
+    def join(self, view: str, running: list[Operation], *, is_console: bool = False) -> Reader:
         """Begin to listen; the first messages wait already. Raises NoRoom or Stopping.
 
         ``is_console``: for the console that manages this engine there is one place more, so that

@@ -109,7 +109,7 @@ def _serve(settings: ConsoleSettings, sock: socket.socket) -> None:
         make_app(console),
         ssl_certfile=str(cert),
         ssl_keyfile=str(key),
-        log_level="warning",
+        log_level="error",  # below that strangers could fill the journal with what is no HTTP
         access_log=False,
         server_header=False,
         proxy_headers=False,  # whoever is on this machine could name any address

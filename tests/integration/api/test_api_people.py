@@ -134,6 +134,23 @@ def test_wrong_guesses_are_refused_longer_and_longer(served: Served) -> None:
     assert (entry["action"], entry["result"], entry["who"]) == ("log_in", "refused", "user admin")
 
 
+def test_guesses_beside_it_do_not_cut_a_right_token_off(served: Served) -> None:
+    """Nor does a program whose token has ended keep out who comes to give it another."""
+    token = served.ok("POST", "/v1/tokens", json={"name": "t"})["token"]
+    assert served.context is not None
+    memory, now_s = served.context.authenticator.guesses, time.monotonic()
+    for _ in range(guesses.ADDRESS_FREE + 6):
+        memory.wrong("127.0.0.1", "", now_s)
+    ended = "mse_0123456789ab_" + "A" * 43
+    served.refused("GET", "/v1/me", 429, "MSE-API-004", token=ended)
+    assert served.ok("GET", "/v1/me")["name"] == "admin"
+    for _ in range(guesses.ADDRESS_FREE + 6):
+        memory.wrong("127.0.0.1", "somebody", now_s)
+    served.refused("GET", "/v1/me", 429, "MSE-API-004")
+    assert served.ok("GET", "/v1/me", token=token)["name"] == "t"
+    assert memory.refused_s("127.0.0.1", "somebody", now_s) > 0, "it says nothing of passwords"
+
+
 def test_wrong_tokens_count_too(served: Served) -> None:
     token = "mse_0123456789ab_" + "A" * 43
     served.refused("GET", "/v1/me", 401, "MSE-API-002", token=token)

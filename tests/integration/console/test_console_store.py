@@ -1,5 +1,6 @@
 """The console's store in SQLite and in a real PostgreSQL: the same promises in both."""
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from click.testing import CliRunner
+from live_pair import until
 from sqlalchemy import text
 from stage import ConsoleProcess
 from store_database import PASSWORD, Database
@@ -22,7 +24,7 @@ from openmse.console.store.audit import Audit, AuditQuery
 from openmse.console.store.engines import Engines
 from openmse.console.store.past import Action, Event, EventQuery, Past, Step
 from openmse.console.store.people import People
-from openmse.console.store.store import Store, now, open_store
+from openmse.console.store.store import SETUP_LINK, Store, now, open_store
 
 KINDS = ("sqlite", "postgresql")
 LONG = "x" * 500 + "\0"
@@ -300,3 +302,66 @@ def test_after_a_lost_connection_it_works_again(tmp_path: Path, database: Databa
     store.close()
     with pytest.raises(psycopg.OperationalError):
         database.connect("never made")
+
+
+def test_two_administrators_cannot_lower_each_other_at_once(
+    tmp_path: Path, database: Database
+) -> None:
+    """The second waits for the first, and is then the last one. (SQLite has one writer.)"""
+    store = open_store(database.settings(tmp_path / "one"))
+    people, outcomes = People(store), list[str]()
+    for name in ("anna", "ben"):
+        people.add(name, "hash", Role.ADMINISTRATOR)
+
+    def lower() -> None:
+        try:
+            people.change("ben", role="viewer")
+        except Conflict:
+            outcomes.append("refused")
+        else:
+            outcomes.append("done")
+
+    def is_waiting() -> bool:
+        query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        with database.connect() as connection:
+            return connection.execute(query.encode()).fetchone() != (0,)
+
+    thread = threading.Thread(target=lower)
+    with store.write() as first:  # ben, who has not finished yet
+        first.execute(text("UPDATE users SET role = 'viewer' WHERE name = 'anna'"))
+        thread.start()
+        until(lambda: outcomes or is_waiting(), "the second has to wait, or has been through")
+    thread.join(20)
+    assert outcomes == ["refused"]
+    assert [user.name for user in people.all() if user.role is Role.ADMINISTRATOR] == ["ben"]
+    store.close()
+
+
+def test_a_backup_is_secret_and_opens_no_door_again(tmp_path: Path) -> None:
+    """Whatever was there under the name it is written by; a set-up link is no part of it, and is
+    left out of one that has it."""
+    settings = ConsoleSettings(paths=PathsPart(state_dir=str(tmp_path / "state")))
+    other = ConsoleSettings(paths=PathsPart(state_dir=str(tmp_path / "other")))
+    store = open_store(settings)
+    store.put(SETUP_LINK, "used-meanwhile")
+    People(store).add("anna", "hash", Role.ADMINISTRATOR)
+    store.close()
+    file, part = tmp_path / "backup.jsonl", tmp_path / "backup.jsonl.part"
+    part.write_text("")
+    part.chmod(0o644)
+    save(settings, file)
+    assert file.stat().st_mode & 0o777 == 0o600
+    saved = file.read_text()
+    assert "used-meanwhile" not in saved
+    row = f'{{"table": "keep", "row": {{"key": "{SETUP_LINK}", "value": "used-meanwhile"}}}}\n'
+    session = '{"table": "sessions", "row": {"hash": "h", "user_id": 1, "csrf": "c", '
+    session += '"created_at": "2026", "used_at": "2026", "address": "x"}}\n'
+    end = '{"end": true}\n'
+    file.write_text(saved.removesuffix(end) + row + session + end)
+    assert "end once more what was ended since" in restore(other, file, is_replacing=False)
+    found = open_store(other)
+    assert found.get(SETUP_LINK) == ""
+    with found.read() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM sessions")) == 0
+    assert [user.name for user in People(found).all()] == ["anna"]
+    found.close()

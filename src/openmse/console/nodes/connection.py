@@ -71,8 +71,8 @@ class NodeConnection(asyncio.Protocol):
     async def get(self, target: str) -> bytes:
         """The body of an answer; raises NodeRefused or NodeUnreachable."""
         self._waiting = asyncio.get_running_loop().create_future()
-        self._ask(target, "application/json")
         try:
+            self._ask(target, "application/json")
             async with asyncio.timeout(ANSWER_WITHIN_S):
                 return await self._waiting
         except TimeoutError as error:

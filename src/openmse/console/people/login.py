@@ -25,8 +25,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
 
 def log_in(console: Console, name: str, password: str, address: str) -> str:
     """The secret of a new session; raises LoginRefused or LockedOut."""
-    lockout, user_key, place = console.lockout, name_key(name), place_key(address)
-    here = f"{user_key} {place}"  # a colleague's own log-in at the place must not wipe it out
+    lockout = console.lockout
+    user_key, here, place = _keys(name, address)
     keys = (here, place) if lockout.is_known(user_key, place) else (user_key, place)
     _refuse_who_waits(console, keys, name, address)
     user = console.people.find(name)
@@ -39,7 +39,7 @@ def log_in(console: Console, name: str, password: str, address: str) -> str:
         raise LoginRefused(
             "The user name or the password is wrong.", "Names and passwords are case-sensitive."
         )
-    for key in keys:
+    for key in {*keys, here}:
         lockout.right(key)
     lockout.know(user_key, place)
     if needs_new_hash(user.password_hash):
@@ -48,6 +48,13 @@ def log_in(console: Console, name: str, password: str, address: str) -> str:
     console.people.begin_session(user, secret, new_secret(), address)
     console.audit.add(who=name, role=user.role.value, address=address, action="log in")
     return secret
+
+
+def _keys(name: str, address: str) -> tuple[str, str, str]:
+    """What a guess counts for: the name, the name at that place, and the place. The second is for
+    places that know the name, where a colleague's own log-in begins the third anew."""
+    user_key, place = name_key(name), place_key(address)
+    return user_key, f"here:{user_key} {place}", place
 
 
 def _refuse_who_waits(console: Console, keys: tuple[str, ...], name: str, address: str) -> None:
@@ -97,9 +104,10 @@ def use_setup_link(console: Console, secret: str, form: dict[str, str], address:
         )
     else:
         console.people.add(name, hashed, Role.ADMINISTRATOR)
-    for key in (name_key(name), place_key(address)):  # whoever has the link need not wait
+    user_key, here, place = _keys(name, address)
+    for key in (user_key, here, place):  # whoever has the link need not wait
         console.lockout.right(key)
-    console.lockout.know(name_key(name), place_key(address))
+    console.lockout.know(user_key, place)
     console.audit.add(
         who=name, role=Role.ADMINISTRATOR.value, address=address, action="set up administrator"
     )

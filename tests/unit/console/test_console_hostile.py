@@ -1,0 +1,203 @@
+"""What an engine tells may be anything: no page of it ends, freezes or misleads those of others."""
+
+import asyncio
+import contextlib
+import logging
+import re
+import time
+from html import unescape
+from itertools import count
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+from openmse.console.app import make_console
+from openmse.console.errors import FormError
+from openmse.console.filters import instant
+from openmse.console.live.feed import TEXT_MAX, bounded
+from openmse.console.live.hub import Hub
+from openmse.console.live.licences import Removal
+from openmse.console.live.timeline import place, timeline
+from openmse.console.managing import checked_address, checked_name
+from openmse.console.nodes.licences import LicenceFacts, Licences, Licensed
+from openmse.console.nodes.models import LogEntry
+from openmse.console.people.login import check_new_user
+from openmse.console.people.roles import Principal, Role
+from openmse.console.rendering import Templates
+from openmse.console.sentences import TEXT_MAX as SENTENCE_MAX
+from openmse.console.sentences import sentences
+from openmse.console.settings import ConsoleSettings, PathsPart
+from openmse.console.store.engines import Engine
+from openmse.console.store.past import Action, Event
+from openmse.console.store.store import open_store
+
+NO_YEAR = "0001-01-01T00:00:00+23:59"
+"""An instant, but none in UTC."""
+
+
+async def test_a_page_that_cannot_be_rendered_ends_no_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Neither the streams that are open nor those that come; the log has it once."""
+    number = count()
+
+    def broken(_argument: str, _language: str) -> dict[str, str]:
+        raise StopIteration
+
+    hub = Hub({"broken": broken, "good": lambda _argument, _language: {"cell": str(next(number))}})
+    ticking = asyncio.create_task(hub.run())
+    try:
+        with caplog.at_level(logging.ERROR, "openmse.console"):
+            stream = hub.stream(("broken:1", "good:1"), "en")
+            async with asyncio.timeout(20):
+                assert b"event: good:1" in await anext(stream)
+                found = b""
+                while found.count(b"event: good:1") < 2:
+                    found += await anext(stream)
+            await stream.aclose()  # type: ignore[attr-defined]
+        assert not ticking.done()
+    finally:
+        ticking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await ticking
+    told = [record for record in caplog.records if record.name == "openmse.console"]
+    assert len(told) == 1
+
+
+def test_a_topic_of_a_browser_may_be_nonsense(tmp_path: Path) -> None:
+    """Its page shows nothing; nothing is remembered of engines that are none."""
+    settings = ConsoleSettings(paths=PathsPart(state_dir=str(tmp_path)))
+    console = make_console(settings, open_store(settings))
+    for kind in ("rows", "engine", "pair", "pairs", "chart", "action"):
+        for argument in ("", "x", "²", "-1", "9" * 5000, "1\n2"):
+            assert console.hub._render(f"{kind}:{argument}", "en") == {}
+    assert not console.hub._told
+    console.fleet.watch(5)
+    assert console.fleet._watched() == ()
+    console.store.close()
+
+
+def _event(kind: str, sentence: str, at: str = "2026-01-31T03:00:00.000+00:00") -> Event:
+    return Event(
+        engine_id=1, cursor="1-1", at=at, node="a", kind=kind, severity="info", sentence=sentence
+    )
+
+
+def test_instants_and_numbers_that_are_none() -> None:
+    """A page of events and a timeline show what they can."""
+    assert instant(NO_YEAR) == NO_YEAR
+    assert place("yesterday", "2026-01-31T03:00:00Z", "2026-01-31T04:00:00Z") == 0.0
+    endless = _event("config_chosen", f"SYNC(a), term {'9' * 5000}, epoch 1: x.")
+    assert timeline([endless]).reigns == ()
+    steps = _event("handover_done", f"Done. Steps: stop {'9' * 5000} ms.")
+    assert len(timeline([steps]).moves) == 1
+
+
+@pytest.mark.timeout(20)
+def test_no_sentence_takes_for_ever() -> None:
+    """Made so that the parts of a pattern fit in very many ways."""
+    began = time.process_time()
+    assert timeline([_event("handover_done", " Steps: " + ".11" * 40 + "!")]).moves
+    japanese = sentences("ja")
+    many = "(" * 400 + "), term 1" * 60 + ", epoch 2" * 60
+    assert len(many) < SENTENCE_MAX
+    assert japanese.known(many) is None
+    assert japanese.known(many * 1000) is None
+    both_open = [p for p in japanese.patterns if p.names and not p.literals[0]]
+    assert len(both_open) > 20
+    every = " ".join(one.literal for one in both_open if not one.literals[-1])
+    japanese.known((every * 20)[:SENTENCE_MAX])
+    assert time.process_time() - began < 5.0
+
+
+def test_the_two_ways_to_read_a_pattern() -> None:
+    """As short and as long as can be; what stands between is found wherever it may be."""
+    literals = ("", "(", "), term ", ", epoch ", ": ", "")
+    (shape,) = [p for p in sentences("ja").patterns if p.literals == literals]
+    text = "ALONE(a(b), term 3, epoch 4: x: y"
+    assert list(shape.readings(text)) == [
+        {"1": "ALONE", "2": "a(b", "3": "3", "4": "4", "5": "x: y"},
+        {"1": "ALONE(a", "2": "b", "3": "3", "4": "4: x", "5": "y"},
+    ]
+    assert list(shape.readings("ALONE(a), epoch 4, term 3: x")) == []
+
+
+def test_an_event_is_kept_up_to_a_length() -> None:
+    """And as it is below that."""
+    entry = LogEntry(cursor="1-1", sentence="x" * 1_000_000, kind="role")
+    assert len(bounded(entry).sentence) == TEXT_MAX
+    assert bounded(entry).kind == "role"
+    small = LogEntry(cursor="1-1", sentence="It owns.")
+    assert bounded(small) is small
+
+
+def test_an_outcome_that_nobody_knows_is_shown() -> None:
+    """As it came."""
+    action = Action(
+        id="1", kind="drill", engine_id=1, title="a", who="anna", state="dance", started_at=""
+    )
+    cells = Templates("console").cells("cells/action.html", "en", {"a": action})
+    assert "dance" in cells["state"]
+
+
+HOSTILE = ("..\\..\\2\\delete?", "../../2/delete", "x#y", "share?", "%2e%2e", "a b")
+
+
+@pytest.mark.parametrize("identity", HOSTILE)
+def test_a_licence_s_name_leads_nowhere_else(identity: str) -> None:
+    """An administrator who removes it asks this of that engine, and of nobody else."""
+    engine = Engine(
+        id=1, name="a", address="10.0.0.1", port=8466, contact="", certificate=b"", fingerprint="",
+        token="", node="a", udi="", device_type="", version="1", role="primary", group_key="",
+        added_at="", added_by="",
+    )  # fmt: skip
+    one = Licensed(licence=LicenceFacts(id=identity, kind="cas", type="permanent"))
+    found = Licences(licences=(one,))
+    who = Principal(user_id=1, name="anna", role=Role.ADMINISTRATOR, kind="user", csrf="c")
+    values = {
+        "engine": engine,
+        "pair": None,
+        "found": found,
+        "removal": Removal(one=one, changes=(), stopped=0, is_known=True),
+        "principal": who,
+        "back": "",
+        "error": None,
+    }
+    templates = Templates("console")
+    dialog = templates.page("licences/remove.html", "en", values)
+    module = templates._environments["en"].get_template("components/licences.html").module
+    table = module.licences_table(found, engine, who, _mark, lambda *_: None, {})  # type: ignore[attr-defined]
+    urls = re.findall(r'(?:action|hx-post|hx-get)="([^"]*)"', f"{dialog} {table}")
+    assert len(urls) == 3
+    for url in map(unescape, urls):
+        assert re.fullmatch(r"/engines/1/licences/[^/\\?#]+/remove", url)
+        assert unquote(url) == f"/engines/1/licences/{identity}/remove"
+
+
+def _mark(*_: object) -> dict[str, str]:
+    return {"kind": "ok", "word": "in force"}
+
+
+@pytest.mark.parametrize("name", ["anna\n", "mse1\n", "anna\x00"])
+def test_names_that_only_look_like_others(name: str) -> None:
+    """By an end of line that no page shows."""
+    with pytest.raises(FormError) as user:
+        check_new_user(name, "a quiet winter evening")
+    assert set(user.value.fields) == {"name"}
+    with pytest.raises(FormError):
+        checked_name({"name": name})
+
+
+@pytest.mark.parametrize("address", ["mse1\n", "a..b", "a." + "b" * 64, "x" * 70, "-a", "a-"])
+def test_addresses_that_no_resolver_takes(address: str) -> None:
+    """Told beside the field."""
+    with pytest.raises(FormError) as error:
+        checked_address({"address": address})
+    assert set(error.value.fields) == {"address"}
+
+
+def test_addresses_that_are_some() -> None:
+    """As before."""
+    for address in ("mse1", "mse-1.example.com", "10.0.0.1", "fd00::1", "xn--bcher-kva.example"):
+        assert checked_address({"address": address})[0] == address
