@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from openmse import __version__
 from openmse.console.api import api_routers
@@ -119,6 +120,10 @@ def _handle_errors(app: FastAPI) -> None:
         answer = _answer(request, _Http(sentence, 500, hint=hint))
         answer.headers.update({**HEADERS, "cache-control": "no-store"})  # made outside of the rest
         return answer
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_request: Request, _error: ClientDisconnect) -> Response:
+        return Response(status_code=HTTPStatus.BAD_REQUEST)  # nobody reads it: no mistake of ours
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:

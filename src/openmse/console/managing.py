@@ -146,24 +146,10 @@ async def add_engine(
 
     ``check`` may raise what speaks against the engine; then nothing has been changed.
     """
-    info, token = await _claimed(console, wanted, check)
-    engine_id = await asyncio.to_thread(
-        lambda: console.engines.add(
-            name=wanted.name,
-            address=wanted.address,
-            port=wanted.port,
-            contact=wanted.contact,
-            certificate=wanted.certificate,
-            fingerprint=fingerprint(wanted.certificate),
-            token=token,
-            node=info.node,
-            udi=info.udi or "",
-            device_type=info.device_type or "",
-            version=info.version,
-            role=info.role,
-            added_by=principal.who,
-        )
-    )
+    async with console.adding:  # a second claim ends the token of the first, which is kept here
+        await asyncio.to_thread(require_new, console, wanted.name, wanted.address, wanted.port)
+        info, token = await _claimed(console, wanted, check)
+        engine_id = await asyncio.to_thread(_kept, console, principal, wanted, info, token)
     await asyncio.to_thread(
         console.engines.note_sync, engine_id, "claim", "done", "The engine was added."
     )
@@ -174,6 +160,27 @@ async def add_engine(
         )
     )
     return ClaimedEngine(engine_id, info)
+
+
+def _kept(
+    console: Console, principal: Principal, wanted: Wanted, info: Info, token: str
+) -> int:
+    """The id of the engine in the store. Blocking."""
+    return console.engines.add(
+        name=wanted.name,
+        address=wanted.address,
+        port=wanted.port,
+        contact=wanted.contact,
+        certificate=wanted.certificate,
+        fingerprint=fingerprint(wanted.certificate),
+        token=token,
+        node=info.node,
+        udi=info.udi or "",
+        device_type=info.device_type or "",
+        version=info.version,
+        role=info.role,
+        added_by=principal.who,
+    )
 
 
 async def _claimed(

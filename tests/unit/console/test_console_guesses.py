@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from argon2 import PasswordHasher
+from sqlalchemy import select, update
 from starlette.requests import Request
 
 from openmse.console.app import make_console
@@ -20,6 +21,7 @@ from openmse.console.people.roles import Role
 from openmse.console.people.secrets import digest, hash_password
 from openmse.console.settings import ConsoleSettings, PathsPart
 from openmse.console.store.audit import AuditQuery
+from openmse.console.store.schema import sessions
 from openmse.console.store.store import now, open_store
 
 SECRET = "a quiet winter evening"
@@ -76,6 +78,16 @@ def test_a_set_up_link_ends_the_wait(console: Console) -> None:
     form = {"name": "anna", "password": SECRET, "password_again": SECRET}
     use_setup_link(console, secret, form, DESK)
     assert log_in(console, "anna", SECRET, DESK)
+
+
+def test_sessions_that_have_ended_are_forgotten(console: Console) -> None:
+    """They come back neither with a longer timeout nor ever, and do not pile up."""
+    log_in(console, "ben", SECRET, DESK)
+    with console.store.write() as connection:
+        connection.execute(update(sessions).values(used_at=now(-3600)))
+    log_in(console, "anna", SECRET, DESK)
+    with console.store.read() as connection:
+        assert len(connection.execute(select(sessions)).all()) == 1
 
 
 def test_all_addresses_of_a_machine_are_one_place(console: Console) -> None:

@@ -18,7 +18,7 @@ from openmse.console.people.secrets import (
     new_secret,
     password_fault,
 )
-from openmse.console.store.store import SETUP_LINK
+from openmse.console.store.store import SETUP_LINK, now
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
 
@@ -46,6 +46,7 @@ def log_in(console: Console, name: str, password: str, address: str) -> str:
         console.people.change(name, password_hash=hash_password(password))
     secret = new_secret()
     console.people.begin_session(user, secret, new_secret(), address)
+    console.people.forget_sessions(now(-60 * console.settings.people.idle_minutes))
     console.audit.add(who=name, role=user.role.value, address=address, action="log in")
     return secret
 
