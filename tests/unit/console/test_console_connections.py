@@ -1,4 +1,4 @@
-"""Connections that ask nothing, or half of something, end; who is answered slowly is not cut off."""
+"""Connections that ask nothing, or half of something, end; a slow answer is waited for."""
 
 import asyncio
 import contextlib

@@ -139,7 +139,7 @@ async def test_an_open_stream_ends_with_what_let_it_in(
         header = (b"cookie", f"__Host-mse-session={secret}".encode())
     request = Request({"type": "http", "headers": [header]})
     ticking = asyncio.create_task(console.hub.run())
-    stream = live.while_let_in(console, request, (), "en")
+    stream = live.while_let_in(console, request, console.hub.stream((), "en", "1"))
     try:
         async with asyncio.timeout(20):
             assert await anext(stream)

@@ -8,6 +8,7 @@ import time
 from html import unescape
 from itertools import count
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -16,7 +17,7 @@ from openmse.console.app import make_console
 from openmse.console.errors import FormError
 from openmse.console.filters import instant
 from openmse.console.live.feed import TEXT_MAX, bounded
-from openmse.console.live.hub import Hub
+from openmse.console.live.hub import OWN_STREAMS_MAX, Hub, TooManyStreams
 from openmse.console.live.licences import Removal
 from openmse.console.live.timeline import place, timeline
 from openmse.console.managing import checked_address, checked_name
@@ -49,7 +50,7 @@ async def test_a_page_that_cannot_be_rendered_ends_no_other(
     ticking = asyncio.create_task(hub.run())
     try:
         with caplog.at_level(logging.ERROR, "openmse.console"):
-            stream = hub.stream(("broken:1", "good:1"), "en")
+            stream = hub.stream(("broken:1", "good:1"), "en", "1")
             async with asyncio.timeout(20):
                 assert b"event: good:1" in await anext(stream)
                 found = b""
@@ -65,12 +66,44 @@ async def test_a_page_that_cannot_be_rendered_ends_no_other(
     assert len(told) == 1
 
 
+async def test_one_person_leaves_room_for_others() -> None:
+    """Whoever may look could take every place otherwise."""
+    hub = Hub({})
+    mine = [hub.stream((), "en", "1") for _ in range(OWN_STREAMS_MAX)]
+    for stream in mine:
+        assert await anext(stream)
+    with pytest.raises(TooManyStreams):
+        hub.require_room("1")
+    hub.require_room("2")
+    await mine[0].aclose()  # type: ignore[attr-defined]
+    hub.require_room("1")
+    for stream in mine[1:]:
+        await stream.aclose()  # type: ignore[attr-defined]
+
+
+async def test_no_page_makes_the_console_wait_for_its_store(tmp_path: Path) -> None:
+    """An action that has ended long ago is read once, when its page asks for what is new."""
+    settings = ConsoleSettings(paths=PathsPart(state_dir=str(tmp_path)))
+    console = make_console(settings, open_store(settings))
+    for state in ("done", "running"):
+        console.past.keep_action(
+            Action(id=state, kind="drill", engine_id=1, title="a", who="anna", state=state,
+                   started_at="")
+        )  # fmt: skip
+        assert console.hub._render(f"action:{state}", "en") == {}, "not at hand"
+        await console.actions.recall(state)
+    await console.actions.recall("none")
+    assert "done" in console.hub._render("action:done", "en")["action-state"]
+    assert console.actions.running_of((1,)) is None
+    console.store.close()
+
+
 def test_a_topic_of_a_browser_may_be_nonsense(tmp_path: Path) -> None:
     """Its page shows nothing; nothing is remembered of engines that are none."""
     settings = ConsoleSettings(paths=PathsPart(state_dir=str(tmp_path)))
     console = make_console(settings, open_store(settings))
     for kind in ("rows", "engine", "pair", "pairs", "chart", "action"):
-        for argument in ("", "x", "²", "-1", "9" * 5000, "1\n2"):
+        for argument in ("", "x", "²", "-1", "01", "9" * 5000, "1\n2", "-".join("1" * 500)):
             assert console.hub._render(f"{kind}:{argument}", "en") == {}
     assert not console.hub._told
     console.fleet.watch(5)
@@ -166,8 +199,8 @@ def test_a_licence_s_name_leads_nowhere_else(identity: str) -> None:
     }
     templates = Templates("console")
     dialog = templates.page("licences/remove.html", "en", values)
-    module = templates._environments["en"].get_template("components/licences.html").module
-    table = module.licences_table(found, engine, who, _mark, lambda *_: None, {})  # type: ignore[attr-defined]
+    module: Any = templates._environments["en"].get_template("components/licences.html").module
+    table = module.licences_table(found, engine, who, _mark, lambda *_: None, {})
     urls = re.findall(r'(?:action|hx-post|hx-get)="([^"]*)"', f"{dialog} {table}")
     assert len(urls) == 3
     for url in map(unescape, urls):

@@ -75,6 +75,21 @@ class Actions:
         found = self._known.get(action_id)
         return found if found is not None else self._past.action(action_id)
 
+    def at_hand(self, action_id: str) -> Action:
+        """One action, for pages that are kept up to date: asks no store. Raises NotFound."""
+        found = self._known.get(action_id)
+        if found is None:
+            raise NotFound("There is no such action in this console.")
+        return found
+
+    async def recall(self, action_id: str) -> None:
+        """Have an action at hand that has ended long ago, if there is one."""
+        with contextlib.suppress(MseError):
+            found = await asyncio.to_thread(self.get, action_id)
+            if found.state != "running":  # else it is at hand, or was refused just now
+                self._known.setdefault(action_id, found)
+                self._forget_oldest()
+
     def running_of(self, engine_ids: tuple[int, ...]) -> Action | None:
         """What is under way at these engines."""
         for action in self._known.values():
@@ -315,13 +330,16 @@ class Actions:
             return
         self._known.pop(action.id, None)
         self._known[action.id] = action
+        self._forget_oldest()
+        self._changed()
+        await self._write(f"action {action.id}", lambda: self._past.keep_action(action))
+
+    def _forget_oldest(self) -> None:
         for old in list(self._known.values()):
             if len(self._known) <= KEPT_IN_MEMORY:
                 break
             if old.state != "running":
                 self._known.pop(old.id)
-        self._changed()
-        await self._write(f"action {action.id}", lambda: self._past.keep_action(action))
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.create_task(work)

@@ -14,11 +14,12 @@ from openmse.console.live.specials import specials
 from openmse.console.live.state import EngineLive
 from openmse.console.live.views import EngineView, engine_view
 from openmse.console.rendering import Templates
-from openmse.console.store.past import Event
+from openmse.console.store.past import Action, Event
 
 KEPT_MAX = 8192
 """Rendered rows that are kept, in all languages together."""
 DIGITS_MAX = 18
+ROWS_MAX = 100
 
 
 class Topics:
@@ -45,8 +46,8 @@ class Topics:
     def rows(self, ids: str, language: str) -> Mapping[str, str]:
         """Cells of the engines list: ``1-5-9``."""
         cells: dict[str, str] = {}
-        for engine_id in ids.split("-"):
-            cells |= self.row(_number(engine_id), language)
+        for engine_id in _numbers(ids):
+            cells |= self.row(engine_id, language)
         return cells
 
     def view(self, live: EngineLive, now_s: float) -> EngineView:
@@ -138,7 +139,7 @@ class Topics:
 
     def pairs(self, ids: str, language: str) -> Mapping[str, str]:
         """Cells of the overview of pairs: ``1-5-9``."""
-        wanted = {_number(part) for part in ids.split("-")}
+        wanted = set(_numbers(ids))
         cells: dict[str, str] = {}
         for pair in pairs_of(self._fleet.all()):
             if pair.id in wanted:
@@ -156,7 +157,10 @@ class Topics:
 
     def action(self, action_id: str, language: str) -> Mapping[str, str]:
         """Cells of a long action's page."""
-        action = self._actions.get(action_id)
+        return self.action_cells(self._actions.at_hand(action_id), language)
+
+    def action_cells(self, action: Action, language: str) -> Mapping[str, str]:
+        """The same of an action that was read already."""
         return self._prefixed("action", "cells/action.html", language, {"a": action})
 
     def pair_of(self, engine_id: int) -> tuple[Pair, PairView] | None:
@@ -180,9 +184,17 @@ class Topics:
 
 def _number(text: str) -> int:
     """The id in a topic, which is a browser's word; raises NotFound where it can be none."""
-    if not text.isdecimal() or len(text) > DIGITS_MAX:
+    if not text.isdecimal() or len(text) > DIGITS_MAX or text != str(int(text)):
         raise NotFound("There is no such engine in this console.")
     return int(text)
+
+
+def _numbers(text: str) -> list[int]:
+    """The ids in a topic of a list; raises NotFound also where they are more than a page has."""
+    parts = text.split("-")
+    if len(parts) > ROWS_MAX:
+        raise NotFound("There is no such engine in this console.")
+    return [_number(part) for part in parts]
 
 
 def latest_events(pair: Pair) -> list[Event]:

@@ -26,19 +26,24 @@ async def live(request: Request, principal: Viewer, topics: str = "") -> Streami
         kind, _, argument = topic.partition(":")
         if kind in ("pair", "chart") and argument.isdecimal() and len(argument) <= DIGITS_MAX:
             console.fleet.watch(int(argument))
-    stream = while_let_in(console, request, wanted, language_of(request, principal))
+        elif kind == "action":
+            await console.actions.recall(argument)
+    who = str(principal.user_id)
+    console.hub.require_room(who)  # told before the answer begins
+    told = console.hub.stream(wanted, language_of(request, principal), who)
+    stream = while_let_in(console, request, told)
     return StreamingResponse(
         stream, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
     )
 
 
 async def while_let_in(
-    console: Console, request: Request, topics: tuple[str, ...], language: str
+    console: Console, request: Request, told: AsyncIterator[bytes]
 ) -> AsyncIterator[bytes]:
-    """What the hub tells, for as long as what let the request in still would."""
+    """What is told, for as long as what let the request in still would."""
     loop = asyncio.get_running_loop()
     check_at = loop.time() + CREDENTIALS_CHECK_S
-    async for data in console.hub.stream(topics, language):
+    async for data in told:
         yield data
         if loop.time() >= check_at:
             check_at = loop.time() + CREDENTIALS_CHECK_S
