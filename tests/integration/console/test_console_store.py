@@ -365,3 +365,13 @@ def test_a_backup_is_secret_and_opens_no_door_again(tmp_path: Path) -> None:
         assert connection.scalar(text("SELECT count(*) FROM sessions")) == 0
     assert [user.name for user in People(found).all()] == ["anna"]
     found.close()
+
+
+def test_what_is_kept_for_ever_is_not_of_any_length(store: Store) -> None:
+    """Whoever said it."""
+    Audit(store).add(who=LONG, action="x", detail=LONG * 1000)
+    (entry,) = Audit(store).find(AuditQuery())
+    assert (len(entry.who), len(entry.detail) <= 4000) == (80, True)
+    Engines(store).note_sync(1, "facts", "failed", LONG * 1000)
+    (line,) = Engines(store).sync_history(1)
+    assert len(line.sentence) <= 4000

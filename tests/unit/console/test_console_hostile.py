@@ -16,13 +16,14 @@ import pytest
 from openmse.console.app import make_console
 from openmse.console.errors import FormError
 from openmse.console.filters import instant
-from openmse.console.live.feed import TEXT_MAX, bounded
+from openmse.console.live.actions import STEPS_MAX, merged
+from openmse.console.live.feed import bounded
 from openmse.console.live.hub import OWN_STREAMS_MAX, Hub, TooManyStreams
 from openmse.console.live.licences import Removal
 from openmse.console.live.timeline import place, timeline
 from openmse.console.managing import checked_address, checked_name
 from openmse.console.nodes.licences import LicenceFacts, Licences, Licensed
-from openmse.console.nodes.models import LogEntry
+from openmse.console.nodes.models import TEXT_MAX, LogEntry, Operation, RunningStep, refusal
 from openmse.console.people.login import check_new_user
 from openmse.console.people.roles import Principal, Role
 from openmse.console.rendering import Templates
@@ -163,6 +164,24 @@ def test_an_event_is_kept_up_to_a_length() -> None:
     assert bounded(entry).kind == "role"
     small = LogEntry(cursor="1-1", sentence="It owns.")
     assert bounded(small) is small
+
+
+def test_what_an_engine_refuses_or_does_is_kept_up_to_a_length() -> None:
+    """The audit keeps it for ever, and an action is written with each of its steps."""
+    long = "x" * 20_000
+    field = f'{{"field": "{long}", "sentence": "{long}"}}'
+    fields = ", ".join([field.replace("xx", f"{n}x", 1) for n in range(60)])
+    text = f'{{"error": {{"code": "{long}", "sentence": "{long}", "fields": [{fields}]}}}}'
+    refused = refusal(text.encode(), 409, "mse1")
+    assert (len(refused.sentence), len(refused.code)) == (TEXT_MAX, 64)
+    assert sum(map(len, refused.fields.values())) <= 50 * TEXT_MAX
+    steps = tuple(RunningStep(name=long, ms=1.0, sentence=long) for _ in range(1000))
+    action = Action(
+        id="1", kind="drill", engine_id=1, title="a", who="anna", state="running", started_at=""
+    )
+    found = merged(action, Operation(id="1", steps=steps, sentence=long), ((), ()))
+    assert (len(found.steps), len(found.sentence)) == (STEPS_MAX, TEXT_MAX)
+    assert all(len(step.name) == len(step.sentence) == TEXT_MAX for step in found.steps)
 
 
 def test_an_outcome_that_nobody_knows_is_shown() -> None:

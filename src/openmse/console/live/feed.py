@@ -16,6 +16,7 @@ from openmse.console.nodes.client import NodeClient
 from openmse.console.nodes.connection import NodeConnection
 from openmse.console.nodes.licences import Licences, LicencesTold
 from openmse.console.nodes.models import (
+    TEXT_MAX,
     Claim,
     Info,
     LogEntry,
@@ -37,8 +38,6 @@ BACKOFF_SEEN_S = 2.0
 """At most this long while somebody looks: who watches a machine boot wants to see it come."""
 NEW_EVENTS_MAX = 5000
 OPERATIONS_MAX = 50
-TEXT_MAX = 4000
-"""Characters of an event's sentence that are kept; a real one has a few hundred."""
 INFO_EVERY_S = 300.0
 """Who an engine is changes with what its stream tells; this is for what that does not show."""
 INFO_WATCHED_EVERY_S = 60.0
