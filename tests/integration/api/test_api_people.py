@@ -151,6 +151,16 @@ def test_guesses_beside_it_do_not_cut_a_right_token_off(served: Served) -> None:
     assert memory.refused_s("127.0.0.1", "somebody", now_s) > 0, "it says nothing of passwords"
 
 
+def test_a_stranger_s_name_is_no_command_to_a_terminal(served: Served) -> None:
+    """It is printed there by 'mse admin audit'."""
+    for _ in range(guesses.ADDRESS_FREE):
+        served.ask("GET", "/v1/me", auth=("a\x1b]0;b\x07c", "x"))
+    assert served.context is not None
+    served.context.authenticator.guesses.right("127.0.0.1", ADMIN[0])
+    until(lambda: served.ok("GET", "/v1/audit")["entries"], "it is audited")
+    assert served.ok("GET", "/v1/audit")["entries"][0]["who"] == "user a?]0;b?c"
+
+
 def test_wrong_tokens_count_too(served: Served) -> None:
     token = "mse_0123456789ab_" + "A" * 43
     served.refused("GET", "/v1/me", 401, "MSE-API-002", token=token)
