@@ -379,6 +379,15 @@ async def test_also_a_mistake_of_ours_carries_the_policy(tmp_path: Path, path: s
         assert answer.headers[name] == value
 
 
+@pytest.mark.parametrize("path", ["/engines/", "/engines?page=", "/licences?page=", "/audit?before="])
+def test_a_number_beyond_all_bounds_leads_nowhere(console: ConsoleProcess, path: str) -> None:
+    """Told as such; the fixture looks whether the log has it as a mistake of ours."""
+    with console.logged_in() as client:
+        assert client.get(f"{path}{'9' * 5000}").status_code in (200, 404)
+    with console.client() as client:
+        assert client.get(f"{path}{'9' * 5000}").status_code == HTTPStatus.SEE_OTHER
+
+
 def test_a_session_ends_with_the_log_out(console: ConsoleProcess) -> None:
     """The cookie is worth nothing afterwards."""
     with console.logged_in() as client:
