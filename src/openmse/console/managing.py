@@ -162,9 +162,7 @@ async def add_engine(
     return ClaimedEngine(engine_id, info)
 
 
-def _kept(
-    console: Console, principal: Principal, wanted: Wanted, info: Info, token: str
-) -> int:
+def _kept(console: Console, principal: Principal, wanted: Wanted, info: Info, token: str) -> int:
     """The id of the engine in the store. Blocking."""
     return console.engines.add(
         name=wanted.name,

@@ -379,7 +379,9 @@ async def test_also_a_mistake_of_ours_carries_the_policy(tmp_path: Path, path: s
         assert answer.headers[name] == value
 
 
-@pytest.mark.parametrize("path", ["/engines/", "/engines?page=", "/licences?page=", "/audit?before="])
+@pytest.mark.parametrize(
+    "path", ["/engines/", "/engines?page=", "/licences?page=", "/audit?before="]
+)
 def test_a_number_beyond_all_bounds_leads_nowhere(console: ConsoleProcess, path: str) -> None:
     """Told as such; the fixture looks whether the log has it as a mistake of ours."""
     with console.logged_in() as client:

@@ -11,7 +11,6 @@ from msgspec import Struct
 
 from openmse.console.errors import NodeRefused, NodeUnreachable
 
-
 TEXT_MAX = 4000
 """Characters of what an engine says that are kept; a real sentence has a few hundred."""
 CODE_MAX = 64

@@ -76,7 +76,7 @@ def licence_query(request: Request) -> LicenceQuery:
     return LicenceQuery(
         text=given.get("text", "")[:100],
         show=show if show in SHOWS else "",
-        page=int(number) if number.isdecimal() and 0 < len(number) < 6 else 1,
+        page=int(number) if number.isdecimal() and len(number) < 6 and int(number) else 1,
     )
 
 
