@@ -65,8 +65,11 @@ def octets(fingerprint: str) -> Markup:
 
 
 def segment(text: str) -> str:
-    """A part of a path that is a name from elsewhere: it stays one part, whatever it is."""
-    return quote(text, safe="")
+    """A part of a path that is a name from elsewhere: it stays one part, whatever it is.
+
+    Browsers take '.' and '..' for steps up, however they are written: those lead to nothing.
+    """
+    return quote(text, safe="") if text.strip(".") else f"{text}%20"
 
 
 def number(value: Any) -> Any:

@@ -236,6 +236,30 @@ async def test_an_answer_without_end_is_given_up(
             await client.close()
 
 
+async def test_an_answer_that_comes_by_drops_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each part in time, but never the last one: while an engine is added, others wait for it."""
+    monkeypatch.setattr(client_module, "WHOLE_WITHIN_S", 0.5)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while not writer.is_closing():
+            writer.write(b"1\r\n \r\n")
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+    async with stage(tmp_path, serve) as at:
+        client = NodeClient("127.0.0.1", at.port, at.der, name="mse1")
+        try:
+            with pytest.raises(NodeUnreachable, match="does not answer"):
+                async with asyncio.timeout(10):
+                    await client.get("/v1/hello", dict)
+        finally:
+            await client.close()
+
+
 async def test_who_hangs_up_after_an_answer_has_hung_up(tmp_path: Path) -> None:
     """As an engine's management process does that is being stopped: it is called again."""
 

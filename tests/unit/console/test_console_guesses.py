@@ -17,8 +17,9 @@ from openmse.console.pages import live
 from openmse.console.people import secrets
 from openmse.console.people.lockout import Lockout, name_key, place_key
 from openmse.console.people.login import log_in, new_setup_link, use_setup_link
-from openmse.console.people.roles import Role
+from openmse.console.people.roles import Principal, Role
 from openmse.console.people.secrets import digest, hash_password
+from openmse.console.people.users import change_user
 from openmse.console.settings import ConsoleSettings, PathsPart
 from openmse.console.store.audit import AuditQuery
 from openmse.console.store.schema import sessions
@@ -78,6 +79,24 @@ def test_a_set_up_link_ends_the_wait(console: Console) -> None:
     form = {"name": "anna", "password": SECRET, "password_again": SECRET}
     use_setup_link(console, secret, form, DESK)
     assert log_in(console, "anna", SECRET, DESK)
+
+
+async def test_a_new_password_of_an_administrator_ends_the_wait(console: Console) -> None:
+    """As whoever waits is told: also at the place where it was mistyped; others wait on."""
+    _guess(console, "ben", DESK)
+    _guess(console, "anna", ELSEWHERE)
+    with pytest.raises(LockedOut, match=r"try again in 15 min") as told:
+        log_in(console, "ben", SECRET, DESK)
+    assert "set a new password" in told.value.hint
+    ben = console.people.find("ben")
+    assert ben is not None
+    who = Principal(user_id=ben.id, name="anna", role=Role.ADMINISTRATOR, kind="user")
+    request = Request({"type": "http", "headers": [], "client": (FAR, 1)})
+    new = "a loud summer morning"
+    await change_user(console, request, who, "ben", {"password": new})
+    assert log_in(console, "ben", new, DESK)
+    with pytest.raises(LockedOut):
+        log_in(console, "ben", new, ELSEWHERE)
 
 
 def test_sessions_that_have_ended_are_forgotten(console: Console) -> None:

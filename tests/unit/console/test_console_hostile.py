@@ -9,13 +9,13 @@ from html import unescape
 from itertools import count
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urljoin
 
 import pytest
 
 from openmse.console.app import make_console
 from openmse.console.errors import FormError
-from openmse.console.filters import instant
+from openmse.console.filters import instant, segment
 from openmse.console.live.actions import STEPS_MAX, merged
 from openmse.console.live.feed import bounded
 from openmse.console.live.hub import OWN_STREAMS_MAX, Hub, TooManyStreams
@@ -57,7 +57,7 @@ async def test_a_page_that_cannot_be_rendered_ends_no_other(
                 found = b""
                 while found.count(b"event: good:1") < 2:
                     found += await anext(stream)
-            await stream.aclose()  # type: ignore[attr-defined]
+            await stream.aclose()
         assert not ticking.done()
     finally:
         ticking.cancel()
@@ -76,10 +76,10 @@ async def test_one_person_leaves_room_for_others() -> None:
     with pytest.raises(TooManyStreams):
         hub.require_room("1")
     hub.require_room("2")
-    await mine[0].aclose()  # type: ignore[attr-defined]
+    await mine[0].aclose()
     hub.require_room("1")
     for stream in mine[1:]:
-        await stream.aclose()  # type: ignore[attr-defined]
+        await stream.aclose()
 
 
 async def test_no_page_makes_the_console_wait_for_its_store(tmp_path: Path) -> None:
@@ -225,6 +225,13 @@ def test_a_licence_s_name_leads_nowhere_else(identity: str) -> None:
     for url in map(unescape, urls):
         assert re.fullmatch(r"/engines/1/licences/[^/\\?#]+/remove", url)
         assert unquote(url) == f"/engines/1/licences/{identity}/remove"
+
+
+@pytest.mark.parametrize("identity", ["", ".", ".."])
+def test_a_licence_s_name_that_browsers_take_for_a_step(identity: str) -> None:
+    """Whatever it is written as, so it must lead to no licence: never up to the engine itself."""
+    found = urljoin("https://x/engines/1/licences/", f"{segment(identity)}/remove")
+    assert found == f"https://x/engines/1/licences/{identity}%20/remove"
 
 
 def _mark(*_: object) -> dict[str, str]:

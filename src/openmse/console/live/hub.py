@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
@@ -129,7 +129,7 @@ class Hub:
 
     async def stream(
         self, topics: tuple[str, ...], language: str, who: str
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """What one browser of a person is sent; ends when it is too slow."""
         subscriber = self._subscribe(topics, language, who)
         try:

@@ -1,5 +1,6 @@
 """One engine's management API. A call does one thing and raises NodeRefused or NodeUnreachable."""
 
+import asyncio
 import ssl
 from collections.abc import Mapping
 from functools import cached_property
@@ -17,6 +18,10 @@ from openmse.console.nodes.connection import (
     NodeConnection,
 )
 from openmse.console.nodes.tls import pinned_context, translated
+
+WHOLE_WITHIN_S = 20.0
+"""From the call to the end of the answer: who answers a little now and then need not be an engine,
+and while one is added no other one can be."""
 
 
 class NodeClient:
@@ -109,8 +114,13 @@ class NodeClient:
 
     async def _ask(self, method: str, path: str, kind: Any, **options: Any) -> Any:
         try:
-            async with self._http.stream(method, path, **options) as answer:
+            async with (
+                asyncio.timeout(WHOLE_WITHIN_S),
+                self._http.stream(method, path, **options) as answer,
+            ):
                 content = await self._whole(answer)
+        except TimeoutError as error:
+            raise translated(error, self.name, self.address, self.port) from error
         except httpx.HTTPError as error:
             raise self._translated(error) from error
         if answer.status_code >= 400:
@@ -118,8 +128,8 @@ class NodeClient:
         return models.read(content, kind, self.name) if kind is not None else None
 
     async def _whole(self, answer: httpx.Response) -> bytes:
-        """The body of an answer, as it comes; raises NodeUnreachable where it does not end in time
-        for our memory: who answers need not be an engine."""
+        """The body of an answer, as it comes; raises NodeUnreachable where it is larger than any of
+        an engine: who answers need not be one."""
         content = bytearray()
         async for part in answer.aiter_raw():
             content += part

@@ -1,7 +1,8 @@
 """The stream of a browser, and static files."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
 
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
@@ -38,17 +39,18 @@ async def live(request: Request, principal: Viewer, topics: str = "") -> Streami
 
 
 async def while_let_in(
-    console: Console, request: Request, told: AsyncIterator[bytes]
+    console: Console, request: Request, told: AsyncGenerator[bytes, None]
 ) -> AsyncIterator[bytes]:
     """What is told, for as long as what let the request in still would."""
     loop = asyncio.get_running_loop()
     check_at = loop.time() + CREDENTIALS_CHECK_S
-    async for data in told:
-        yield data
-        if loop.time() >= check_at:
-            check_at = loop.time() + CREDENTIALS_CHECK_S
-            if not await _is_let_in(console, request):
-                return
+    async with contextlib.aclosing(told):  # its place is free at once
+        async for data in told:
+            yield data
+            if loop.time() >= check_at:
+                check_at = loop.time() + CREDENTIALS_CHECK_S
+                if not await _is_let_in(console, request):
+                    return
 
 
 async def _is_let_in(console: Console, request: Request) -> bool:

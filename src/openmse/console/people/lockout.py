@@ -34,6 +34,11 @@ def place_key(address: str) -> str:
     return f"from:{found}"
 
 
+def here_key(name: str, place: str) -> str:
+    """What guesses for a user from somewhere are counted under; both are keys."""
+    return f"here:{name} {place}"
+
+
 @dataclass(slots=True)
 class _Tries:
     count: int = 0
@@ -84,6 +89,16 @@ class Lockout:
         """A guess was right: the count begins anew."""
         with self._lock:
             self._tries.pop(key, None)
+
+    def pardon(self, name: str) -> None:
+        """Nobody waits any more for guesses at this name (a key): neither it, nor the places where
+        somebody guessed. An administrator has seen to it."""
+        with self._lock:
+            self._tries.pop(name, None)
+            beginning = here_key(name, "")
+            for key in [key for key in self._tries if key.startswith(beginning)]:
+                self._tries.pop(key)
+                self._tries.pop(key.removeprefix(beginning), None)
 
     def know(self, name: str, place: str) -> None:
         """The owner of a name was let in at a place (keys of both)."""

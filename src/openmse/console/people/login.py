@@ -3,12 +3,13 @@
 import re
 import time
 from collections.abc import Mapping
+from math import ceil
 
 from fastapi import Request
 
 from openmse.console.context import Console, address_of
 from openmse.console.errors import FormError, LockedOut, LoginRefused, NotFound
-from openmse.console.people.lockout import name_key, place_key
+from openmse.console.people.lockout import here_key, name_key, place_key
 from openmse.console.people.roles import Principal, Role
 from openmse.console.people.secrets import (
     digest,
@@ -55,7 +56,7 @@ def _keys(name: str, address: str) -> tuple[str, str, str]:
     """What a guess counts for: the name, the name at that place, and the place. The second is for
     places that know the name, where a colleague's own log-in begins the third anew."""
     user_key, place = name_key(name), place_key(address)
-    return user_key, f"here:{user_key} {place}", place
+    return user_key, here_key(user_key, place), place
 
 
 def _refuse_who_waits(console: Console, keys: tuple[str, ...], name: str, address: str) -> None:
@@ -70,7 +71,7 @@ def _refuse_who_waits(console: Console, keys: tuple[str, ...], name: str, addres
             who=name, address=address, action="log in", outcome="refused", detail="locked out"
         )
     raise LockedOut(
-        f"There were too many wrong guesses; try again in {waits[longest] / 60:.0f} min.",
+        f"There were too many wrong guesses; try again in {ceil(waits[longest] / 60)} min.",
         "Another administrator can set a new password meanwhile.",
     )
 

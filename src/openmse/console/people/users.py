@@ -56,7 +56,7 @@ async def change_user(
         await asyncio.to_thread(console.people.remove, name)
     elif values:
         await asyncio.to_thread(lambda: console.people.change(name, **values))
-        console.lockout.right(name_key(name))
+        console.lockout.pardon(name_key(name))
     shown = {k: ("changed" if k == "password_hash" else v) for k, v in values.items()}
     what = "remove user" if is_removal else "change user"
     detail = ", ".join(f"{k}={v}" for k, v in shown.items())
