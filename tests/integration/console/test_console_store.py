@@ -152,10 +152,15 @@ def test_actions_are_kept_with_their_steps(store: Store) -> None:
 
 
 def test_the_audit_refuses_change(store: Store) -> None:
-    """The database itself does, in both."""
+    """The database itself does, in both, whichever way it is asked to."""
     audit = Audit(store)
     audit.add(who="anna", action="log in", detail=LONG)
-    for statement in ("UPDATE audit SET who = 'x'", "DELETE FROM audit"):
+    row = "INTO audit SELECT id, at, 'x', role, address, action, target, outcome, detail FROM audit"
+    with store.read() as connection:
+        is_sqlite = connection.dialect.name == "sqlite"
+    also = [f"REPLACE {row}", f"INSERT OR REPLACE {row}"] if is_sqlite else ["TRUNCATE audit"]
+    same = f"INSERT {row} WHERE true ON CONFLICT (id) DO UPDATE SET who = 'x'"
+    for statement in ("UPDATE audit SET who = 'x'", "DELETE FROM audit", same, *also):
         with pytest.raises(ConsoleStoreError, match="append-only"), store.write() as connection:
             connection.execute(text(statement))
     assert [(e.who, e.action) for e in audit.find(AuditQuery())] == [("anna", "log in")]
@@ -365,6 +370,47 @@ def test_a_backup_is_secret_and_opens_no_door_again(tmp_path: Path) -> None:
         assert connection.scalar(text("SELECT count(*) FROM sessions")) == 0
     assert [user.name for user in People(found).all()] == ["anna"]
     found.close()
+
+
+@pytest.mark.parametrize("target", KINDS)
+def test_a_restore_that_fails_changes_nothing(
+    target: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Although it fails at the last row: what was there is there, and a good file can be put back;
+    lines that are no rows are found before anything is touched."""
+    source = ConsoleSettings(paths=PathsPart(state_dir=str(tmp_path / "source")))
+    store = open_store(source)
+    People(store).add("anna", "hash", Role.ADMINISTRATOR)
+    store.close()
+    good, bad = tmp_path / "good.jsonl", tmp_path / "bad.jsonl"
+    save(source, good)
+    lines = good.read_text().splitlines(keepends=True)
+    (anna,) = [line for line in lines if '"anna"' in line]
+    other = settings_of(target, tmp_path / "two", request)
+    is_replacing = target == "sqlite"
+    if is_replacing:
+        there = open_store(other)
+        People(there).add("ben", "hash", Role.VIEWER)
+        there.close()
+    for wrong in (anna, anna.replace('"name"', '"nickname"'), '{"table": "users"}\n', "[]\n",
+                  '{"file": "tls.key", "data": 1}\n', '{"file": "../x", "data": ""}\n'):  # fmt: skip
+        bad.write_text("".join([*lines[:-1], wrong, lines[-1]]))
+        with pytest.raises(ConsoleStoreError, match=r"[Nn]othing was changed"):
+            restore(other, bad, is_replacing=is_replacing)
+    files = {path.name for path in other.state_dir.iterdir()}
+    found = open_store(other)
+    assert [user.name for user in People(found).all()] == (["ben"] if is_replacing else [])
+    found.close()
+    assert files == ({"lock", "console.db"} if is_replacing else {"lock"})
+    said = restore(other, good, is_replacing=is_replacing)
+    found = open_store(other)
+    assert [user.name for user in People(found).all()] == ["anna"]
+    found.close()
+    if is_replacing:
+        aside = ConsoleSettings(store=StorePart(url=f"sqlite:///{said.split()[-1].rstrip('.')}"))
+        found = open_store(aside)
+        assert [user.name for user in People(found).all()] == ["ben"]
+        found.close()
 
 
 def test_what_is_kept_for_ever_is_not_of_any_length(store: Store) -> None:
