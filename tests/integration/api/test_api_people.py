@@ -7,7 +7,7 @@ from api_machine import ADMIN, Machine, Served, until
 
 from openmse.api import guesses
 from openmse.api.authentication import Authenticator
-from openmse.api.people import Role
+from openmse.api.people import Role, Scope
 
 CLAIM = {"id": "console-osaka", "name": "Osaka", "url": "https://10.10.10.13:8443"}
 OTHER = {"id": "console-kyoto", "name": "Kyoto", "url": "https://10.10.10.14:8443"}
@@ -111,6 +111,28 @@ def test_a_token_for_operating(served: Served) -> None:
     token = served.ok("POST", "/v1/tokens", json={"name": "t", "scope": "operate"})["token"]
     served.ok("POST", "/v1/ha/maintenance", token=token, json={"is_on": True})
     assert served.ok("GET", "/v1/audit")["entries"][0]["who"] == "token t"
+
+
+def test_a_token_ends_with_the_user_who_made_it(served: Served) -> None:
+    """And reaches no further than he may: also one that was made with a token of his."""
+    password = "password of eva"
+    served.ok("PUT", "/v1/users/eva", json={"role": "administrator", "password": password})
+    wish = {"name": "deploy", "scope": "administer"}
+    made = served.ok("POST", "/v1/tokens", auth=("eva", password), json=wish)
+    child = served.ok("POST", "/v1/tokens", token=made["token"], json={**wish, "name": "child"})
+    told = {one["name"]: one["created_by"] for one in served.ok("GET", "/v1/tokens")["tokens"]}
+    assert told == {"deploy": "user eva", "child": "user eva (token deploy)"}
+    roots = served.machine.people.make_token("root's", Scope.READ, "mse admin", None)
+    served.ok("PUT", "/v1/users/eva", json={"role": "operator"})
+    for each in (made, child):
+        assert served.ok("GET", "/v1/me", token=each["token"])["scope"] == "operate"
+        served.refused("GET", "/v1/users", 403, "MSE-API-003", token=each["token"])
+    served.ok("DELETE", "/v1/users/eva")
+    again = {"role": "administrator", "password": "another eva"}
+    served.ok("PUT", "/v1/users/eva", json=again)
+    for each in (made, child):
+        served.refused("GET", "/v1/me", 401, "MSE-API-002", token=each["token"])
+    assert served.ok("GET", "/v1/me", token=roots.text)["scope"] == "read"
 
 
 # -- wrong guesses --------------------------------------------------------------------------

@@ -392,8 +392,15 @@ def test_a_restore_that_fails_changes_nothing(
         there = open_store(other)
         People(there).add("ben", "hash", Role.VIEWER)
         there.close()
-    for wrong in (anna, anna.replace('"name"', '"nickname"'), '{"table": "users"}\n', "[]\n",
-                  '{"file": "tls.key", "data": 1}\n', '{"file": "../x", "data": ""}\n'):  # fmt: skip
+    wrong_ones = (
+        anna,
+        anna.replace('"name"', '"nickname"'),
+        '{"table": "users"}\n',
+        "[]\n",
+        '{"file": "tls.key", "data": 1}\n',
+        '{"file": "../x", "data": ""}\n',
+    )
+    for wrong in wrong_ones:
         bad.write_text("".join([*lines[:-1], wrong, lines[-1]]))
         with pytest.raises(ConsoleStoreError, match=r"[Nn]othing was changed"):
             restore(other, bad, is_replacing=is_replacing)
