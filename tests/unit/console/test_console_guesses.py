@@ -13,6 +13,7 @@ from starlette.requests import Request
 from openmse.console.app import make_console
 from openmse.console.context import Console
 from openmse.console.errors import LockedOut, LoginRefused
+from openmse.console.live import hub
 from openmse.console.pages import live
 from openmse.console.people import secrets
 from openmse.console.people.lockout import Lockout, name_key, place_key
@@ -148,6 +149,8 @@ async def test_an_open_stream_ends_with_what_let_it_in(
 ) -> None:
     """A token that was ended, one whose owner was shut out, a session that was ended."""
     monkeypatch.setattr(live, "CREDENTIALS_CHECK_S", 0.0)
+    monkeypatch.setattr(hub, "TICK_S", 0.05)
+    monkeypatch.setattr(hub, "SPACING_S", 0.01)
     ben = console.people.find("ben")
     assert ben is not None
     secret = "msec_of-ben"

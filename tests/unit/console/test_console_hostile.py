@@ -16,6 +16,7 @@ import pytest
 from openmse.console.app import make_console
 from openmse.console.errors import FormError
 from openmse.console.filters import instant, segment
+from openmse.console.live import hub as hub_module
 from openmse.console.live.actions import STEPS_MAX, merged
 from openmse.console.live.feed import bounded
 from openmse.console.live.hub import OWN_STREAMS_MAX, Hub, TooManyStreams
@@ -39,9 +40,11 @@ NO_YEAR = "0001-01-01T00:00:00+23:59"
 
 
 async def test_a_page_that_cannot_be_rendered_ends_no_other(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither the streams that are open nor those that come; the log has it once."""
+    monkeypatch.setattr(hub_module, "TICK_S", 0.05)
+    monkeypatch.setattr(hub_module, "SPACING_S", 0.01)
     number = count()
 
     def broken(_argument: str, _language: str) -> dict[str, str]:
