@@ -23,7 +23,7 @@ from openmse.api import (
 )
 from openmse.api.answers import JsonResponse
 from openmse.api.context import Context
-from openmse.api.edge import Edge
+from openmse.api.edge import HEADERS, Edge
 from openmse.api.errors import (
     ErrorBody,
     FieldFault,
@@ -145,13 +145,16 @@ def _field_fault(fault: dict[str, Any]) -> FieldFault:
 
 def _on_own_mistake(request: Request, _error: Exception) -> Response:
     _LOG.error("a mistake while serving %s %s", request.method, request.url.path)
-    return shown(
+    found = shown(
         OwnMistake(
             "The management API made a mistake while answering; what was asked may have been "
             "begun.",
             "Look at the status before you repeat it. Please report it with this process's log.",
         )
     )
+    for name, value in HEADERS:  # it is made outside of Edge
+        found.headers[name.decode()] = value.decode()
+    return found
 
 
 # -- OpenAPI --------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from openmse.api.people import (
     is_expired,
     is_password,
     is_token,
+    owner_of,
     token_id_of,
 )
 from openmse.node.runtime.event_log import wall_now
@@ -43,9 +44,16 @@ class Principal(Struct, frozen=True, kw_only=True):
     console_id: str = ""
     since: str = ""
     """For a user: the state of the account that let him in."""
+    owner: str = ""
+    """For a token: the user behind it, if one is."""
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"
+
+    @property
+    def as_maker(self) -> str:
+        """As a token that it makes has it: with the user who is behind it (``owner_of``)."""
+        return f"user {self.owner} ({self})" if self.owner else str(self)
 
 
 class Authenticator:
@@ -67,7 +75,6 @@ class Authenticator:
         if not value or len(header) > MAX_HEADER:
             raise _nobody()
         if kind.lower() == "bearer":
-            self._refuse_if_exhausted(address, "")
             return self._bearer(value.strip(), address)
         if kind.lower() == "basic":
             user, password = _basic(value.strip())
@@ -81,17 +88,24 @@ class Authenticator:
             user = self._people.users.read().get(principal.name)
             return user is not None and user.changed_at == principal.since
         token = self._token(principal.token_id or "")
-        return token is not None and not is_expired(token, wall_now())
+        return (
+            token is not None
+            and not is_expired(token, wall_now())
+            and self._scope_of(token) is not None
+        )
 
     # -- tokens -----------------------------------------------------------------------------
 
     def _bearer(self, text: str, address: str) -> Principal:
         token_id = token_id_of(text)
         token = self._token(token_id) if token_id else None
-        if token is not None and is_token(token, text, wall_now()):
-            self.guesses.right(address, "")
-            return _of_token(token)
+        scope = self._scope_of(token) if token is not None else None
+        if token is not None and scope is not None and is_token(token, text, wall_now()):
+            # Nobody guesses 256 bits: to keep a right one out would help only whoever wants to cut
+            # a console off by guessing beside it; and it says nothing of who guesses passwords.
+            return _of_token(token, scope)
         self._tell_if_replaced(token_id, text)
+        self._refuse_if_exhausted(address, "")
         self._count_wrong(address, "")
         raise NotAuthenticated(
             "The token is not valid: it is wrong, has ended, or was revoked.",
@@ -103,6 +117,16 @@ class Authenticator:
         if console is not None and console.token.id == token_id:
             return console.token
         return self._people.tokens.read().get(token_id)
+
+    def _scope_of(self, token: Token) -> Scope | None:
+        """How far it reaches: never further than its owner may now; None where he is gone."""
+        owner = owner_of(token)
+        if not owner:
+            return token.scope
+        user = self._people.users.read().get(owner)
+        if user is None:
+            return None
+        return token.scope if user.role.scope.reaches(token.scope) else user.role.scope
 
     def _tell_if_replaced(self, token_id: str, text: str) -> None:
         claim = self._people.claim.read()
@@ -168,8 +192,10 @@ class Authenticator:
         left_s = self.guesses.refused_s(address, user, time.monotonic())
         if left_s > 0:
             raise GuessesExhausted(
-                "Too many wrong passwords or tokens were tried; for a while all are refused, the "
-                "right one too.",
+                "Too many wrong passwords were tried; for a while all are refused, the right one "
+                "too."
+                if user
+                else "Too many wrong tokens were tried; for a while only a right one is answered.",
                 f"Wait {max(1, round(left_s))} s. 'mse' on the node works meanwhile.",
                 retry_after_s=left_s,
             )
@@ -180,13 +206,14 @@ class Authenticator:
             self.on_refusal(address, user, wait_s)
 
 
-def _of_token(token: Token) -> Principal:
+def _of_token(token: Token, scope: Scope) -> Principal:
     return Principal(
         kind="console" if token.console else "token",
         name=token.name,
-        scope=token.scope,
+        scope=scope,
         token_id=token.id,
         console_id=token.console,
+        owner=owner_of(token),
     )
 
 

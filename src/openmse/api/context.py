@@ -117,9 +117,11 @@ class Context:
         if len(recent) >= MAX_REFUSALS_PER_MINUTE:
             return
         recent.append(now_s)
+        # A stranger's word, which 'mse admin audit' prints on a terminal.
+        name = "".join(c if c.isprintable() else "?" for c in user[:64])
         entry = AuditEntry(
             at=wall_now(),
-            who=f"user {user[:64]}" if user else "token",
+            who=f"user {name}" if user else "token",
             scope="",
             from_address=address,
             action="log_in",

@@ -44,8 +44,17 @@ def address_key(address: str) -> str:
     return str(found)
 
 
+def _place(address: str, user: str) -> tuple[str, str]:
+    """Tokens (``user`` '') are counted apart: a program whose token has ended goes on asking, and
+    must not keep out who comes from the same address with a password to give it another."""
+    return ("address" if user else "token", address_key(address))
+
+
 class Guesses:
-    """The memory of wrong guesses. ``now_s``: seconds of a clock that never goes back."""
+    """The memory of wrong guesses, for a user's password or (``user`` '') a token.
+
+    ``now_s``: seconds of a clock that never goes back.
+    """
 
     def __init__(self, max_entries: int = MAX_ENTRIES) -> None:
         self._max_entries = max_entries
@@ -56,20 +65,20 @@ class Guesses:
 
     def refused_s(self, address: str, user: str, now_s: float) -> float:
         """How long guesses from there, or for this user, are still refused; 0 if they are not."""
-        keys = (("address", address_key(address)), ("user", user))
+        keys = (_place(address, user), ("user", user))
         until_s = [self._entries[key].refused_until_s for key in keys if key in self._entries]
         return max([until - now_s for until in until_s] + [0.0])
 
     def wrong(self, address: str, user: str, now_s: float) -> float:
         """A guess was wrong; the wait that begins with it (0 while it is forgiven)."""
-        waits = [self._count(("address", address_key(address)), ADDRESS_FREE, ADDRESS_MAX_S, now_s)]
+        waits = [self._count(_place(address, user), ADDRESS_FREE, ADDRESS_MAX_S, now_s)]
         if user:
             waits.append(self._count(("user", user), USER_FREE, USER_MAX_S, now_s))
         return max(waits)
 
     def right(self, address: str, user: str) -> None:
         """A guess was right: what went wrong there before is forgotten."""
-        self._entries.pop(("address", address_key(address)), None)
+        self._entries.pop(_place(address, user), None)
         self._entries.pop(("user", user), None)
 
     def _count(self, key: tuple[str, str], free: int, max_s: float, now_s: float) -> float:

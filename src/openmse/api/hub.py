@@ -228,11 +228,15 @@ class Hub:
 
     # -- readers ----------------------------------------------------------------------------
 
-    def join(self, view: str, running: list[Operation]) -> Reader:
-        """Begin to listen; the first messages wait already. Raises NoRoom or Stopping."""
+    def join(self, view: str, running: list[Operation], *, is_console: bool = False) -> Reader:
+        """Begin to listen; the first messages wait already. Raises NoRoom or Stopping.
+
+        ``is_console``: for the console that manages this engine there is one place more, so that
+        nobody who may only read can make it blind.
+        """
         if self._is_closed:
             raise Stopping("This process is being stopped.", "Connect again in a few seconds.")
-        if len(self._readers) >= self._max_readers:
+        if len(self._readers) >= self._max_readers + (1 if is_console else 0):
             raise NoRoom(
                 f"All {self._max_readers} streams of this node are taken.",
                 "Close one, or raise [limits] streams in management.toml.",

@@ -187,8 +187,9 @@ class People:
 
         return self.users.change(edit)
 
-    def remove_user(self, name: str) -> None:
-        """Remove a user; raises NotFound or LastAdministrator."""
+    def remove_user(self, name: str) -> int:
+        """Remove a user with the tokens that he made; how many those were. Raises NotFound or
+        LastAdministrator."""
 
         def edit(users: Users) -> tuple[Users, None]:
             if users.get(name) is None:
@@ -197,7 +198,12 @@ class People:
             _keep_one_administrator(others, name)
             return replace(users, users=others), None
 
-        self.users.change(edit)
+        def edit_tokens(tokens: Tokens) -> tuple[Tokens, int]:
+            others = tuple(one for one in tokens.tokens if owner_of(one) != name)
+            return replace(tokens, tokens=others), len(tokens.tokens) - len(others)
+
+        self.users.change(edit)  # from here on they are worth nothing (Authenticator)
+        return self.tokens.change(edit_tokens)
 
     # -- tokens -----------------------------------------------------------------------------
 
@@ -307,6 +313,13 @@ def new_token(
         console=console,
     )
     return Secret(token, text)
+
+
+def owner_of(token: Token) -> str:
+    """The user who made it, or who had the token that made it; '' where none did: root, or a
+    console, whose token is the engine's relation to that console. Pure."""
+    match = None if token.console else re.match(r"user (\S+)", token.created_by)
+    return match[1] if match else ""
 
 
 def token_id_of(text: str) -> str:

@@ -122,7 +122,7 @@ async def set_user(
 
 @router.delete("/users/{name}", status_code=204, response_class=Response)
 async def remove_user(request: Request, ctx: Ctx, who: Administrator, name: str) -> Response:
-    """Remove a user; never the last administrator."""
+    """Remove a user with the tokens that he made; never the last administrator."""
     asked = asked_by(request, who)
     args = {"name": name[:64]}
     await audited(ctx, asked, "user_remove", args, lambda: ctx.people.remove_user(name))
@@ -164,7 +164,9 @@ async def make_token(
     """Make a token; its text is shown this once."""
 
     def make() -> Secret:
-        return ctx.people.make_token(body.name, Scope(body.scope), str(who), body.expires_in_days)
+        return ctx.people.make_token(
+            body.name, Scope(body.scope), who.as_maker, body.expires_in_days
+        )
 
     asked = asked_by(request, who)
     secret = await audited(ctx, asked, "token_create", body.model_dump(), make)

@@ -49,7 +49,7 @@ async def stream(
 ) -> Response:
     """What happens on this node, as it happens."""
     running = ctx.runner.newest(OperationState.RUNNING.value)
-    reader = ctx.hub.join(view, running)
+    reader = ctx.hub.join(view, running, is_console=who.kind == "console")
     return StreamResponse(ctx, who, reader, last_event_header or last_event_id)
 
 

@@ -148,10 +148,11 @@ def list_users(ctx: click.Context, as_json: bool) -> None:
 @click.argument("name")
 @click.pass_context
 def remove_user(ctx: click.Context, name: str) -> None:
-    """Remove a user; never the last administrator."""
+    """Remove a user with the tokens that he made; never the last administrator."""
     require("mse admin user remove")
-    _people(ctx).remove_user(name)
-    click.echo(f"User {name} is removed.")
+    count = _people(ctx).remove_user(name)
+    tokens = "the tokens that he made" if count > 1 else "the token that he made"
+    click.echo(f"User {name} is removed" + (f", and {tokens} ({count})." if count else "."))
 
 
 @admin.group()

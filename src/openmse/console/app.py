@@ -12,13 +12,14 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from openmse import __version__
 from openmse.console.api import api_routers
 from openmse.console.assets import Assets
 from openmse.console.context import Console
 from openmse.console.errors import ConsoleError, NotFound, NotLoggedIn
-from openmse.console.headers import SecurityHeaders
+from openmse.console.headers import HEADERS, SecurityHeaders
 from openmse.console.live.actions import Actions
 from openmse.console.live.fleet import Fleet
 from openmse.console.live.hub import Hub
@@ -116,7 +117,13 @@ def _handle_errors(app: FastAPI) -> None:
     async def mistake(request: Request, _error: Exception) -> Response:
         sentence = "This is a mistake of ours; the console goes on, and no pair is affected."
         hint = "Please report it with the console's log (journalctl -u openmse-console)."
-        return _answer(request, _Http(sentence, 500, hint=hint))
+        answer = _answer(request, _Http(sentence, 500, hint=hint))
+        answer.headers.update({**HEADERS, "cache-control": "no-store"})  # made outside of the rest
+        return answer
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_request: Request, _error: ClientDisconnect) -> Response:
+        return Response(status_code=HTTPStatus.BAD_REQUEST)  # nobody reads it: no mistake of ours
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:

@@ -9,23 +9,28 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from sqlalchemy import Connection, Integer, func, insert, literal, select
+from sqlalchemy import Connection, Integer, Table, func, insert, literal, select
 
 from openmse import __version__
 from openmse.console import certificate
 from openmse.console.errors import Conflict, ConsoleStoreError
 from openmse.console.settings import ConsoleSettings
 from openmse.console.store import schema
-from openmse.console.store.store import Store, now, open_store
+from openmse.console.store.store import SETUP_LINK, Store, now, open_sqlite, open_store
 
 FORMAT = 1
 FILES = ("tls.crt", "tls.key")
 LEFT_OUT = {"sessions", "drafts"}
-"""What a restored console does without: people log in again."""
+"""What a restored console does without: people log in again. So it does without a set-up link: one
+that was used since would make an administrator once more."""
+BESIDE = ("-wal", "-shm")
+"""What SQLite may have beside its file."""
+
+_Row = tuple[Table, dict[str, Any]]
 
 
 def save(settings: ConsoleSettings, file: Path) -> str:
@@ -35,7 +40,8 @@ def save(settings: ConsoleSettings, file: Path) -> str:
     part = file.with_name(f"{file.name}.part")
     count = 0
     try:
-        descriptor = os.open(part, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        part.unlink(missing_ok=True)  # one that is there could be readable by others
+        descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as out:
             for line in _lines(settings, store):
                 out.write(json.dumps(line, ensure_ascii=False) + "\n")
@@ -66,12 +72,16 @@ def _lines(settings: ConsoleSettings, store: Store) -> Iterator[dict[str, Any]]:
             yield {"file": name, "data": base64.b64encode(path.read_bytes()).decode()}
     with store.snapshot() as connection:
         for table in schema.metadata.sorted_tables:
-            if table.name in LEFT_OUT:
-                continue
             for row in connection.execute(select(table)):
                 values = {k: _plain(v) for k, v in row._mapping.items()}
-                yield {"table": table.name, "row": values}
+                if _is_kept(table.name, values):
+                    yield {"table": table.name, "row": values}
     yield {"end": True}
+
+
+def _is_kept(table: str, row: dict[str, Any]) -> bool:
+    """Whether a row belongs into a backup, or out of one into a store. Pure."""
+    return table not in LEFT_OUT and (table, row.get("key")) != ("keep", SETUP_LINK)
 
 
 def _plain(value: Any) -> Any:
@@ -79,42 +89,64 @@ def _plain(value: Any) -> Any:
 
 
 def restore(settings: ConsoleSettings, file: Path, *, is_replacing: bool) -> str:
-    """Put a backup back; nothing is changed unless the whole file can be used."""
-    lines = _read(file)
+    """Put a backup back: all of it, or nothing is changed."""
+    rows, files = _read(file)
     with not_running(settings):
-        aside = _make_room(settings, is_replacing=is_replacing)
-        settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        store = open_store(settings)
+        is_used = _is_in_use(settings)
+        if is_used and (not is_replacing or not settings.is_sqlite):
+            raise Conflict(
+                "There is a store with entries already; nothing was changed.",
+                "--replace keeps it aside and restores the backup (SQLite); for PostgreSQL name an "
+                "empty database.",
+            )
         try:
-            rows = _put_rows(store, lines)
-        finally:
-            store.close()
-        for line in lines:
-            if "file" in line:
-                _put_file(settings.state_dir / str(line["file"]), base64.b64decode(line["data"]))
-    kept = f" What was there is kept as {aside}." if aside else ""
-    return f"{rows} rows are restored. Start the console; people log in again.{kept}"
+            aside = _put_back(settings, rows, files)
+        except ConsoleStoreError as error:
+            raise ConsoleStoreError(f"{error.sentence} Nothing was changed.", error.hint) from error
+        except OSError as error:
+            raise ConsoleStoreError(
+                f"The backup cannot be put back: {error.strerror}.",
+                "Check the state directory ([paths] state_dir) and its disk, then repeat it.",
+            ) from error
+    kept = f" What was there is kept as {aside}." if is_used else ""
+    return (
+        f"{len(rows)} rows are restored. Start the console; people log in again. Users, passwords "
+        f"and tokens are those of the backup: end once more what was ended since.{kept}"
+    )
 
 
-def _read(file: Path) -> list[dict[str, Any]]:
-    fault = f"{file} is not a whole backup of a console; nothing was changed."
+def _read(file: Path) -> tuple[list[_Row], dict[str, bytes]]:
+    """The rows that are kept, and the files by their names; raises ConsoleStoreError."""
     try:
         lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
-    except (OSError, ValueError) as error:
-        raise ConsoleStoreError(fault, "Take another backup.") from error
-    is_whole = bool(lines) and all(isinstance(line, dict) for line in lines)
-    if not is_whole or lines[0].get("format") != FORMAT or lines[-1] != {"end": True}:
-        raise ConsoleStoreError(fault, "Take another backup.")
-    if int(lines[0].get("schema", 0)) > schema.VERSION:
+        is_whole = all(isinstance(line, dict) for line in lines) and lines[-1] == {"end": True}
+        if not is_whole or lines[0]["format"] != FORMAT:
+            raise ValueError
+        is_newer = int(lines[0]["schema"]) > schema.VERSION
+        rows = [] if is_newer else [_row(line) for line in lines if "table" in line]
+        files = {line["file"]: base64.b64decode(line["data"]) for line in lines if "file" in line}
+        if not set(files) <= set(FILES):
+            raise ValueError
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise ConsoleStoreError(
+            f"{file} is not a whole backup of a console; nothing was changed.",
+            "Take another backup.",
+        ) from error
+    if is_newer:
         raise ConsoleStoreError(
             "The backup is of a newer console; nothing was changed.", "Install that version."
         )
-    names = {table.name for table in schema.metadata.sorted_tables}
-    if any(line.get("file") not in (None, *FILES) for line in lines) or any(
-        line["table"] not in names for line in lines if "table" in line
-    ):
-        raise ConsoleStoreError(fault, "Take another backup.")
-    return lines
+    return [(table, row) for table, row in rows if _is_kept(table.name, row)], files
+
+
+def _row(line: dict[str, Any]) -> _Row:
+    """A row of a backup; raises LookupError, TypeError or ValueError where it is none. Pure."""
+    table = schema.metadata.tables[line["table"]]
+    values = {
+        key: base64.b64decode(value["base64"]) if isinstance(value, dict) else value
+        for key, value in line["row"].items()
+    }
+    return table, schema.fitting(table, values)
 
 
 @contextmanager
@@ -143,36 +175,11 @@ def _lock_file(settings: ConsoleSettings) -> TextIO:
         ) from error
 
 
-def _make_room(settings: ConsoleSettings, *, is_replacing: bool) -> str:
-    """Move a store that is there aside; only where that was asked for. A database in PostgreSQL is
-    its owner's: it has to be empty."""
-    store = (
-        open_store(settings) if not settings.is_sqlite or settings.sqlite_file.exists() else None
-    )
-    if store is None:
-        return ""
-    is_used = _is_used(store)
-    store.close()
-    if is_used and (not is_replacing or not settings.is_sqlite):
-        raise Conflict(
-            "There is a store with entries already; nothing was changed.",
-            "--replace keeps it aside and restores the backup (SQLite); for PostgreSQL name an "
-            "empty database.",
-        )
-    if not settings.is_sqlite:
-        return ""
-    aside = settings.sqlite_file.with_name(f"console-{now()[:19].replace(':', '')}.db")
-    settings.sqlite_file.replace(aside)
-    for suffix in ("-wal", "-shm"):
-        settings.sqlite_file.with_name(f"{settings.sqlite_file.name}{suffix}").unlink(
-            missing_ok=True
-        )
-    return str(aside) if is_used else ""
-
-
-def _is_used(store: Store) -> bool:
-    """Whether there is anything but what each new store has."""
-    with store.read() as connection:
+def _is_in_use(settings: ConsoleSettings) -> bool:
+    """Whether a store is there that has anything but what each new one has."""
+    if settings.is_sqlite and not settings.sqlite_file.exists():
+        return False
+    with closing(open_store(settings)) as store, store.read() as connection:
         return any(
             connection.execute(select(literal(1)).select_from(table).limit(1)).first() is not None
             for table in schema.metadata.sorted_tables
@@ -180,21 +187,56 @@ def _is_used(store: Store) -> bool:
         )
 
 
-def _put_rows(store: Store, lines: list[dict[str, Any]]) -> int:
-    tables = schema.metadata.tables
-    rows = [line for line in lines if "table" in line]
+def _put_back(settings: ConsoleSettings, rows: list[_Row], files: dict[str, bytes]) -> Path | None:
+    """Build everything beside what is there, and then put it in its place. A store in SQLite that
+    is there is kept under the name that this returns; a database in PostgreSQL is its owner's."""
+    settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    parts = {settings.state_dir / f"{name}.part": settings.state_dir / name for name in files}
+    built, aside = settings.sqlite_file.with_name(f"{settings.sqlite_file.name}.part"), None
+    try:
+        for (part, _), data in zip(parts.items(), files.values(), strict=True):
+            _write(part, data)
+        if settings.is_sqlite:
+            _remove(built)
+            with closing(open_sqlite(built)) as store:
+                _put_rows(store, rows)
+            aside = _exchange(built, settings.sqlite_file)
+        else:
+            with closing(open_store(settings)) as store:
+                _put_rows(store, rows)
+        for part, path in parts.items():
+            part.replace(path)
+    finally:
+        _remove(built)
+        for part in parts:
+            part.unlink(missing_ok=True)
+    return aside
+
+
+def _exchange(built: Path, path: Path) -> Path | None:
+    """Put a store that is closed in its place; where one is there, where that is kept."""
+    aside = None
+    if path.exists():
+        aside = path.with_name(f"console-{now()[:19].replace(':', '')}.db")
+        for suffix in ("", *BESIDE):
+            with suppress(FileNotFoundError):
+                path.with_name(f"{path.name}{suffix}").replace(f"{aside}{suffix}")
+    built.replace(path)
+    return aside
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", *BESIDE):
+        path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)
+
+
+def _put_rows(store: Store, rows: list[_Row]) -> None:
     with store.write() as connection:
         connection.execute(schema.keep.delete())
-        for line in rows:
-            values = {
-                key: base64.b64decode(value["base64"]) if isinstance(value, dict) else value
-                for key, value in line["row"].items()
-            }
-            table = tables[line["table"]]
-            connection.execute(insert(table).values(**schema.fitting(table, values)))
+        for table, row in rows:
+            connection.execute(insert(table).values(**row))
         if connection.dialect.name == "postgresql":
             _count_on(connection)
-    return len(rows)
 
 
 def _count_on(connection: Connection) -> None:
@@ -207,7 +249,10 @@ def _count_on(connection: Connection) -> None:
             connection.execute(select(func.setval(sequence, greatest + 1, False)))
 
 
-def _put_file(path: Path, data: bytes) -> None:
-    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+def _write(path: Path, data: bytes) -> None:
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

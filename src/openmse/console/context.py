@@ -1,5 +1,6 @@
 """What every page and every API call works with; made once, in ``app.py``."""
 
+import asyncio
 import contextlib
 import time
 from dataclasses import dataclass, field
@@ -38,6 +39,8 @@ class Console:
     topics: Topics
     templates: Templates
     lockout: Lockout
+    adding: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while an engine is claimed and kept."""
     started_s: float = field(default_factory=time.monotonic)
 
     def note(

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 from markupsafe import Markup, escape
 
@@ -18,7 +19,7 @@ def instant(text: str | None) -> str:
         return NONE
     try:
         moment = datetime.fromisoformat(text).astimezone(UTC)
-    except ValueError:
+    except (ValueError, OverflowError):  # an engine's word: also years that no zone has
         return text
     return moment.strftime("%Y-%m-%d %H:%M:%S")
 
@@ -61,6 +62,14 @@ def duration(seconds: float | None) -> str:
 def octets(fingerprint: str) -> Markup:
     """A fingerprint that breaks between octets only, so that two can be compared by eye."""
     return Markup(":<wbr>").join(fingerprint.split(":"))
+
+
+def segment(text: str) -> str:
+    """A part of a path that is a name from elsewhere: it stays one part, whatever it is.
+
+    Browsers take '.' and '..' for steps up, however they are written: those lead to nothing.
+    """
+    return quote(text, safe="") if text.strip(".") else f"{text}%20"
 
 
 def number(value: Any) -> Any:
@@ -134,5 +143,6 @@ def all_filters(language: str, gettext: Callable[[str], str]) -> dict[str, Calla
         "count": count,
         "number": number,
         "octets": octets,
+        "segment": segment,
         "word": word,
     }

@@ -30,6 +30,8 @@ HEADERS = {
 }
 BODY_BYTES_MAX = 1 << 20
 """More than any form of ours; a licence is 16 KiB at most."""
+PATH_MAX = 2048
+"""Longer than any path that leads somewhere."""
 DRAIN_BYTES_MAX = 64 << 20
 """So much of a body that is too large is still read, so that the browser gets to its answer."""
 
@@ -45,6 +47,8 @@ class SecurityHeaders:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if len(scope["path"]) > PATH_MAX:  # no number in it is too long to be read as one, then
+            scope = {**scope, "path": scope["path"][:PATH_MAX]}
         is_static = scope["path"].startswith("/static/")
 
         async def send_with_headers(message: Message) -> None:

@@ -16,6 +16,8 @@ SPANS = {"15m": 900, "1h": 3600, "24h": 86400, "7d": 7 * 86400, "30d": 30 * 8640
 """Seconds, by the names that pages and the API have for them."""
 COLUMNS = ("at", "node", "severity", "kind", "sentence", "term", "epoch")
 """Of an event, as files have them."""
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""Beginnings that a spreadsheet may take for a command; a Japanese one the wide ones, too."""
 FILE_EVENTS_MAX = 10_000
 MOVES_MAX = 50
 
@@ -66,7 +68,7 @@ def table(columns: Sequence[str], rows: Iterable[object]) -> str:
     writer.writerow(columns)
     for row in rows:
         cells = [str(getattr(row, name)) for name in columns]
-        writer.writerow([f"'{c}" if c[:1] in ("=", "+", "-", "@", "\t") else c for c in cells])
+        writer.writerow([f"'{c}" if c[:1] in FORMULA else c for c in cells])
     return out.getvalue()
 
 

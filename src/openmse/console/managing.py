@@ -22,8 +22,10 @@ from openmse.console.nodes.tls import certificate_of, fingerprint
 from openmse.console.people.roles import Principal
 from openmse.errors import MseError
 
-_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._ -]{0,62}$")
-_HOST = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,62}")
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
+ADDRESS_MAX = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +77,7 @@ class Answering:
 def checked_name(form: Mapping[str, str]) -> str:
     """The device name; raises FormError."""
     name = form.get("name", "")
-    if not _NAME.match(name):
+    if not _NAME.fullmatch(name):
         raise FormError(
             {"name": "1 to 63 letters, digits, blanks, '.', '_' or '-'; a letter or digit first."}
         )
@@ -89,7 +91,8 @@ def checked_address(form: Mapping[str, str]) -> tuple[str, int]:
     try:
         address = str(ipaddress.ip_address(address.strip("[]")))
     except ValueError:
-        if not _HOST.match(address) or re.fullmatch(r"[0-9.]+", address):
+        is_host = _HOST.fullmatch(address) and not re.fullmatch(r"[0-9.]+", address)
+        if not is_host or len(address) > ADDRESS_MAX:
             faults["address"] = "An IP address such as 10.10.10.11, or a host name."
     if not (port.isdecimal() and len(port) < 6 and 0 < int(port) < 65536):
         faults["port"] = "A port is a number from 1 to 65535."
@@ -143,24 +146,10 @@ async def add_engine(
 
     ``check`` may raise what speaks against the engine; then nothing has been changed.
     """
-    info, token = await _claimed(console, wanted, check)
-    engine_id = await asyncio.to_thread(
-        lambda: console.engines.add(
-            name=wanted.name,
-            address=wanted.address,
-            port=wanted.port,
-            contact=wanted.contact,
-            certificate=wanted.certificate,
-            fingerprint=fingerprint(wanted.certificate),
-            token=token,
-            node=info.node,
-            udi=info.udi or "",
-            device_type=info.device_type or "",
-            version=info.version,
-            role=info.role,
-            added_by=principal.who,
-        )
-    )
+    async with console.adding:  # a second claim ends the token of the first, which is kept here
+        await asyncio.to_thread(require_new, console, wanted.name, wanted.address, wanted.port)
+        info, token = await _claimed(console, wanted, check)
+        engine_id = await asyncio.to_thread(_kept, console, principal, wanted, info, token)
     await asyncio.to_thread(
         console.engines.note_sync, engine_id, "claim", "done", "The engine was added."
     )
@@ -171,6 +160,25 @@ async def add_engine(
         )
     )
     return ClaimedEngine(engine_id, info)
+
+
+def _kept(console: Console, principal: Principal, wanted: Wanted, info: Info, token: str) -> int:
+    """The id of the engine in the store. Blocking."""
+    return console.engines.add(
+        name=wanted.name,
+        address=wanted.address,
+        port=wanted.port,
+        contact=wanted.contact,
+        certificate=wanted.certificate,
+        fingerprint=fingerprint(wanted.certificate),
+        token=token,
+        node=info.node,
+        udi=info.udi or "",
+        device_type=info.device_type or "",
+        version=info.version,
+        role=info.role,
+        added_by=principal.who,
+    )
 
 
 async def _claimed(

@@ -12,7 +12,7 @@ What is not known is shown as it came. Whoever shows a translation shows the ori
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from itertools import pairwise
@@ -25,6 +25,11 @@ KEPT = 4096
 NESTING_MAX = 3
 VALUE_WORDS_MAX = 8
 """More words than a name, a figure or a library's own complaint has: another sentence."""
+TEXT_MAX = 1500
+"""What is longer is no sentence of an engine, and is shown as it came."""
+TRIES_MAX = 400
+"""So often, at most, a part of one text is compared with the catalogue: a text that was made to fit
+many patterns in many ways takes a moment, not for ever."""
 _PLACE = re.compile(r"\{(\d)(?::(\w))?\}")
 _ENDS = re.compile(r"(?<=[.:])\s+(?=['\"“A-Z0-9{])")
 _STEP = re.compile(r"(?P<gap>^|, )(?P<name>[^,]+?) (?P<ms>\d+ ms)")
@@ -34,13 +39,50 @@ _STEP = re.compile(r"(?P<gap>^|, )(?P<name>[^,]+?) (?P<ms>\d+ ms)")
 class _Pattern:
     """A sentence with places for values, and what it is in another language."""
 
-    regexes: tuple[re.Pattern[str], ...]
-    """Places as short as can be, then as long: "{1} {2} will serve" has a sentence in one of them,
-    and only what is in the places tells in which."""
+    literals: tuple[str, ...]
+    """What is always the same: before, between and after the places."""
+    names: tuple[str, ...]
+    """Of the places, in their order."""
     literal: str
     """The longest part that is always the same: where it is absent nothing else is tried."""
     size: int
     target: str
+
+    def readings(self, text: str) -> Iterator[dict[str, str]]:
+        """What the places hold, as short as can be, then as long: "{1} {2} will serve" has a
+        sentence in one of them, and only what is in the places tells in which.
+
+        By looking from one end to the other, once: regular expressions would try every way to cut
+        a text that an engine has made for that.
+        """
+        shortest = _cut(text, self.literals)
+        if shortest is not None:
+            yield dict(zip(self.names, shortest, strict=True))
+        if len(self.names) > 1:
+            backwards = tuple(literal[::-1] for literal in reversed(self.literals))
+            longest = _cut(text[::-1], backwards)
+            if longest is not None:
+                values = [value[::-1] for value in reversed(longest)]
+                yield dict(zip(self.names, values, strict=True))
+
+
+def _cut(text: str, literals: tuple[str, ...]) -> list[str] | None:
+    """What is between the literals, each as short as can be but for the last; None where the text
+    is made otherwise."""
+    if len(literals) == 1:
+        return [] if text == literals[0] else None
+    first, *inner, last = literals
+    at, end = len(first), len(text) - len(last)
+    if at > end or not text.startswith(first) or not text.endswith(last):
+        return None
+    found = []
+    for literal in inner:
+        place = text.find(literal, at, end)
+        if place < 0:
+            return None
+        found.append(text[at:place])
+        at = place + len(literal)
+    return [*found, text[at:end]]
 
 
 def pattern(msgid: str, msgstr: str) -> _Pattern:
@@ -51,12 +93,8 @@ def pattern(msgid: str, msgstr: str) -> _Pattern:
         names.append(place[1])
         end = place.end()
     literals.append(msgid[end:])
-    pairs, regexes = list(zip(literals, names, strict=False)), []
-    for many in (".*?", ".*")[: 2 if len(names) > 1 else 1]:
-        parts = [f"{re.escape(before)}(?P<p{name}>{many})" for before, name in pairs]
-        regexes.append(re.compile("".join(parts) + re.escape(literals[-1]), re.DOTALL))
     longest = max(literals, key=len)
-    return _Pattern(tuple(regexes), longest, sum(map(len, literals)), msgstr)
+    return _Pattern(tuple(literals), tuple(names), longest, sum(map(len, literals)), msgstr)
 
 
 @dataclass
@@ -70,9 +108,10 @@ class Sentences:
     is_own: bool = False
     """Whether the language is the one that engines speak."""
     _known: Callable[[str], str | None] = field(init=False, repr=False)
+    _tries_left: int = field(default=0, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._known = lru_cache(KEPT)(lambda text: self._translated(text, 0))
+        self._known = lru_cache(KEPT)(self._begin)
 
     def told(self, text: str) -> str:
         """The sentence (or several) in this language, or as it is."""
@@ -80,7 +119,12 @@ class Sentences:
 
     def known(self, text: str) -> str | None:
         """The same, or None where it is not known (always so in the engines' language)."""
-        return None if self.is_own or not text else self._known(text)
+        is_none = self.is_own or not text or len(text) > TEXT_MAX
+        return None if is_none else self._known(text)
+
+    def _begin(self, text: str) -> str | None:
+        self._tries_left = TRIES_MAX
+        return self._translated(text, 0)
 
     def code(self, code: str) -> str:
         """What an error of that code means; '' where nothing is known of it."""
@@ -116,30 +160,32 @@ class Sentences:
         return found if is_known and (is_all or depth == 0) else []
 
     def _whole(self, text: str, depth: int) -> str | None:
+        if self._tries_left <= 0:
+            return None
+        self._tries_left -= 1
         for one in self.patterns:
-            for regex in one.regexes if one.literal in text else ():
-                match = regex.fullmatch(text)
-                filled = self._filled(one, match, depth) if match else None
+            for values in one.readings(text) if one.literal in text else ():
+                filled = self._filled(one, values, depth)
                 if filled is not None:
                     return filled
         return None
 
-    def _filled(self, one: _Pattern, match: re.Match[str], depth: int) -> str | None:
-        lists = {f"p{place[1]}" for place in _PLACE.finditer(one.target) if place[2]}
+    def _filled(self, one: _Pattern, raw: dict[str, str], depth: int) -> str | None:
+        lists = {place[1] for place in _PLACE.finditer(one.target) if place[2]}
         values = {
             name: value if name in lists else self._value(value, depth)
-            for name, value in match.groupdict().items()
+            for name, value in raw.items()
         }
         if None in values.values():
             return None  # it swallowed another sentence, which nobody knows
 
         def place(found: re.Match[str]) -> str:
-            raw = match[f"p{found[1]}"]
+            told = raw[found[1]]
             if found[2] == "w":
-                return self.word(raw)
+                return self.word(told)
             if found[2] == "s":
-                return _STEP.sub(lambda s: f"{s['gap']}{self.word(s['name'])} {s['ms']}", raw)
-            return values[f"p{found[1]}"] or ""
+                return _STEP.sub(lambda s: f"{s['gap']}{self.word(s['name'])} {s['ms']}", told)
+            return values[found[1]] or ""
 
         return _PLACE.sub(place, one.target)
 

@@ -13,6 +13,7 @@ import uvicorn
 from openmse.console import certificate
 from openmse.console.app import make_app, make_console
 from openmse.console.backup import not_running
+from openmse.console.connections import Connection
 from openmse.console.context import Console
 from openmse.console.errors import ConsoleConfigError
 from openmse.console.people.login import new_setup_link
@@ -107,11 +108,14 @@ def _serve(settings: ConsoleSettings, sock: socket.socket) -> None:
     link = new_setup_link(console) if console.people.count() == 0 else ""
     config = uvicorn.Config(
         make_app(console),
+        http=Connection,
+        ws="none",
         ssl_certfile=str(cert),
         ssl_keyfile=str(key),
-        log_level="warning",
+        log_level="error",  # below that strangers could fill the journal with what is no HTTP
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # whoever is on this machine could name any address
         date_header=True,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=GRACE_S,

@@ -7,7 +7,7 @@ from api_machine import ADMIN, Machine, Served, until
 
 from openmse.api import guesses
 from openmse.api.authentication import Authenticator
-from openmse.api.people import Role
+from openmse.api.people import Role, Scope
 
 CLAIM = {"id": "console-osaka", "name": "Osaka", "url": "https://10.10.10.13:8443"}
 OTHER = {"id": "console-kyoto", "name": "Kyoto", "url": "https://10.10.10.14:8443"}
@@ -113,6 +113,28 @@ def test_a_token_for_operating(served: Served) -> None:
     assert served.ok("GET", "/v1/audit")["entries"][0]["who"] == "token t"
 
 
+def test_a_token_ends_with_the_user_who_made_it(served: Served) -> None:
+    """And reaches no further than he may: also one that was made with a token of his."""
+    password = "password of eva"
+    served.ok("PUT", "/v1/users/eva", json={"role": "administrator", "password": password})
+    wish = {"name": "deploy", "scope": "administer"}
+    made = served.ok("POST", "/v1/tokens", auth=("eva", password), json=wish)
+    child = served.ok("POST", "/v1/tokens", token=made["token"], json={**wish, "name": "child"})
+    told = {one["name"]: one["created_by"] for one in served.ok("GET", "/v1/tokens")["tokens"]}
+    assert told == {"deploy": "user eva", "child": "user eva (token deploy)"}
+    roots = served.machine.people.make_token("root's", Scope.READ, "mse admin", None)
+    served.ok("PUT", "/v1/users/eva", json={"role": "operator"})
+    for each in (made, child):
+        assert served.ok("GET", "/v1/me", token=each["token"])["scope"] == "operate"
+        served.refused("GET", "/v1/users", 403, "MSE-API-003", token=each["token"])
+    served.ok("DELETE", "/v1/users/eva")
+    again = {"role": "administrator", "password": "another eva"}
+    served.ok("PUT", "/v1/users/eva", json=again)
+    for each in (made, child):
+        served.refused("GET", "/v1/me", 401, "MSE-API-002", token=each["token"])
+    assert served.ok("GET", "/v1/me", token=roots.text)["scope"] == "read"
+
+
 # -- wrong guesses --------------------------------------------------------------------------
 
 
@@ -132,6 +154,33 @@ def test_wrong_guesses_are_refused_longer_and_longer(served: Served) -> None:
     until(lambda: served.ok("GET", "/v1/audit")["entries"], "it is audited")
     entry = served.ok("GET", "/v1/audit")["entries"][0]
     assert (entry["action"], entry["result"], entry["who"]) == ("log_in", "refused", "user admin")
+
+
+def test_guesses_beside_it_do_not_cut_a_right_token_off(served: Served) -> None:
+    """Nor does a program whose token has ended keep out who comes to give it another."""
+    token = served.ok("POST", "/v1/tokens", json={"name": "t"})["token"]
+    assert served.context is not None
+    memory, now_s = served.context.authenticator.guesses, time.monotonic()
+    for _ in range(guesses.ADDRESS_FREE + 6):
+        memory.wrong("127.0.0.1", "", now_s)
+    ended = "mse_0123456789ab_" + "A" * 43
+    served.refused("GET", "/v1/me", 429, "MSE-API-004", token=ended)
+    assert served.ok("GET", "/v1/me")["name"] == "admin"
+    for _ in range(guesses.ADDRESS_FREE + 6):
+        memory.wrong("127.0.0.1", "somebody", now_s)
+    served.refused("GET", "/v1/me", 429, "MSE-API-004")
+    assert served.ok("GET", "/v1/me", token=token)["name"] == "t"
+    assert memory.refused_s("127.0.0.1", "somebody", now_s) > 0, "it says nothing of passwords"
+
+
+def test_a_stranger_s_name_is_no_command_to_a_terminal(served: Served) -> None:
+    """It is printed there by 'mse admin audit'."""
+    for _ in range(guesses.ADDRESS_FREE):
+        served.ask("GET", "/v1/me", auth=("a\x1b]0;b\x07c", "x"))
+    assert served.context is not None
+    served.context.authenticator.guesses.right("127.0.0.1", ADMIN[0])
+    until(lambda: served.ok("GET", "/v1/audit")["entries"], "it is audited")
+    assert served.ok("GET", "/v1/audit")["entries"][0]["who"] == "user a?]0;b?c"
 
 
 def test_wrong_tokens_count_too(served: Served) -> None:

@@ -161,9 +161,13 @@ def test_a_user_who_was_removed_hears_no_more(served: Served) -> None:
 def test_streams_are_counted(served: Served) -> None:
     assert served.context is not None
     hub = served.context.hub
+    token = served.ok("POST", "/v1/console/claim", json=CLAIM)["token"]
     with served.stream(), served.stream(), served.stream(), served.stream():
         served.refused("GET", "/v1/stream", 503, "MSE-API-031")
         assert hub.readers == 4
+        with served.stream("?view=summary", token=token) as of_console:
+            assert of_console.until("summary")["node"] == "mse1", "nobody can make it blind"
+            served.refused("GET", "/v1/stream", 503, "MSE-API-031", token=token)
         assert served.ok("GET", "/v1/me")["name"] == "admin"
     until(lambda: hub.readers == 0, "all are gone")
     with served.stream() as stream:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from live_pair import Site, until
-from stage import ConsoleProcess
+from stage import ADMIN, ConsoleProcess
 
 pytestmark = pytest.mark.timeout(120)
 ROLES = ("viewer", "operator", "administrator")
@@ -87,7 +87,7 @@ def test_an_engine_is_changed_as_on_its_page(clients: dict[str, Any], site: Site
     assert changed.status_code == 200, changed.text
     assert _engine(client) == {**before, "name": "mse1 north", "contact": "day desk"}
     assert client.patch(path, json={"name": "mse1"}).status_code == 200
-    who = "program-administrator (token)"
+    who = f"{ADMIN} (token program-administrator)"
     assert _audit(client, "edit engine")[:2] == [
         (who, "mse1", "done"),
         (who, "mse1 north", "done"),
@@ -239,7 +239,7 @@ def test_what_is_refused_is_noted_and_changes_nothing(clients: dict[str, Any]) -
     client, path = clients["administrator"], "/api/v1/pairs/1"
     until(lambda: client.get(path).json().get("data_replication") == "Up", "in step", 40)
     before = client.get(f"{path}/settings").json()
-    who = "program-administrator (token)"
+    who = f"{ADMIN} (token program-administrator)"
     assert _fields(client.post(f"{path}/do/unpair", json={"confirm": "mse9"})) == {"confirm"}
     assert _audit(client, "unpair")[0] == (who, "mse1 + mse2", "refused")
     assert _fields(client.put(f"{path}/witness", json={"address": "here"})) == {"address"}

@@ -19,7 +19,9 @@ from console_fleet import engines, follower, heard, know
 from openmse.console.certificate import files
 from openmse.console.errors import NodeRefused, NodeUnreachable, NodeUntrusted
 from openmse.console.live.fleet import FULL_VIEW_UP_TO
+from openmse.console.nodes import client as client_module
 from openmse.console.nodes import connection as module
+from openmse.console.nodes.client import NodeClient
 from openmse.console.nodes.connection import Called, NodeConnection
 from openmse.console.nodes.tls import pinned_context
 from openmse.console.settings import ConsoleSettings, PathsPart
@@ -208,3 +210,68 @@ async def test_silence_ends_a_stream(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert told == ["beat"]
     with pytest.raises(NodeUnreachable, match="does not answer"):
         connection.raise_error()
+
+
+async def test_an_answer_without_end_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of whoever answers at an address that is only being looked at."""
+    monkeypatch.setattr(client_module, "ANSWER_BYTES_MAX", 100_000)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"accept-encoding: identity" in head.lower(), "nothing that grows when unpacked"
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while True:
+            writer.write(b"400\r\n" + b" " * 1024 + b"\r\n")
+            await writer.drain()
+
+    async with stage(tmp_path, serve) as at:
+        client = NodeClient("127.0.0.1", at.port, at.der, name="mse1")
+        try:
+            with pytest.raises(NodeUnreachable, match="too large"):
+                async with asyncio.timeout(10):
+                    await client.get("/v1/hello", dict)
+        finally:
+            await client.close()
+
+
+async def test_an_answer_that_comes_by_drops_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each part in time, but never the last one: while an engine is added, others wait for it."""
+    monkeypatch.setattr(client_module, "WHOLE_WITHIN_S", 0.5)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while not writer.is_closing():
+            writer.write(b"1\r\n \r\n")
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+    async with stage(tmp_path, serve) as at:
+        client = NodeClient("127.0.0.1", at.port, at.der, name="mse1")
+        try:
+            with pytest.raises(NodeUnreachable, match="does not answer"):
+                async with asyncio.timeout(10):
+                    await client.get("/v1/hello", dict)
+        finally:
+            await client.close()
+
+
+async def test_who_hangs_up_after_an_answer_has_hung_up(tmp_path: Path) -> None:
+    """As an engine's management process does that is being stopped: it is called again."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}")
+        await reader.read()
+
+    async with stage(tmp_path, serve) as at:
+        connection = at.call()
+        await connection.open()
+        assert await connection.get("/v1/info") == b"{}"
+        with pytest.raises(NodeUnreachable, match="hung up"):
+            await connection.get("/v1/events")
+        connection.close()

@@ -1,10 +1,12 @@
 """Who gets in, how far, and what is remembered of it: over HTTPS, against the process."""
 
+import contextlib
 import csv
 import io
 import re
 import sqlite3
 from http import HTTPStatus
+from pathlib import Path
 
 import httpx
 import pytest
@@ -13,8 +15,9 @@ from stage import ADMIN, SECRET, ConsoleProcess
 from openmse.console.app import make_app, make_console
 from openmse.console.headers import HEADERS
 from openmse.console.people import access
+from openmse.console.people.secrets import digest
 from openmse.console.settings import ConsoleSettings, PathsPart
-from openmse.console.store.store import open_store
+from openmse.console.store.store import now, open_store
 
 OPEN = {"/login", "/setup/{secret}", "/me/session", "/", "/api/v1/openapi.json", "/static"}
 
@@ -130,6 +133,11 @@ def test_a_change_must_come_from_our_own_page(console: ConsoleProcess) -> None:
             answer = client.post("/people", data=data, headers=headers)
             assert answer.status_code == HTTPStatus.FORBIDDEN
         assert "mallory" not in client.get("/people").text
+    with console.client() as client:
+        login = {"name": ADMIN, "password": SECRET}
+        answer = client.post("/login", data=login, headers={"Origin": "https://evil.example"})
+        assert answer.status_code == HTTPStatus.FORBIDDEN
+        assert "set-cookie" not in answer.headers
 
 
 def test_after_five_wrong_guesses_even_the_right_one_waits(console: ConsoleProcess) -> None:
@@ -210,8 +218,8 @@ def test_a_program_makes_tokens_within_its_own_scope(console: ConsoleProcess) ->
         entries = client.get("/api/v1/audit", params={"text": "child"}).json()["entries"]
         told = [(e["who"], e["action"], e["target"]) for e in entries]
         assert told == [
-            ("child (token)", "remove token", "child"),
-            ("deploy (token)", "add token", "child"),
+            (f"{ADMIN} (token child)", "remove token", "child"),
+            (f"{ADMIN} (token deploy)", "add token", "child"),
         ]
 
 
@@ -230,6 +238,9 @@ def test_a_token_named_like_somebody_is_not_that_person(console: ConsoleProcess)
                 assert program.delete(url).status_code == HTTPStatus.NOT_FOUND
             page = program.post(f"/tokens/{hers}/remove")
             assert page.status_code == HTTPStatus.NOT_FOUND
+            program.post("/me/preferences", data={"theme": "dark"})
+            assert 'data-theme="dark"' in ben.get("/me").text
+            assert 'data-theme="dark"' not in admin.get("/me").text
         everybody = admin.get(path, params={"everybody": True}).json()["tokens"]
         assert {"ben", ADMIN} <= {token["owner"] for token in everybody}
         for number in (hers, his.json()["id"]):
@@ -314,6 +325,69 @@ def test_the_audit_tells_and_cannot_be_changed(console: ConsoleProcess) -> None:
             with pytest.raises(sqlite3.IntegrityError, match="append-only"):
                 connection.execute(statement)
     connection.close()
+
+
+def test_an_open_page_prolongs_no_session(console: ConsoleProcess) -> None:
+    """It asks by itself, also when nobody is there; what a person asks for prolongs it."""
+    path = console.root / "state" / "console.db"
+    with console.logged_in() as client, contextlib.closing(sqlite3.connect(path)) as store:
+        mine = (digest(client.cookies[access.COOKIE]),)
+        before = now(-600)
+
+        def used_at() -> str:
+            (found,) = store.execute("SELECT used_at FROM sessions WHERE hash = ?", mine).fetchone()
+            return str(found)
+
+        with store:
+            store.execute("UPDATE sessions SET used_at = ? WHERE hash = ?", (before, *mine))
+        with client.stream("GET", "/live?topics=rows:1") as answer:
+            assert next(answer.iter_raw())
+        assert used_at() == before
+        client.get("/engines")
+        assert used_at() > before
+
+
+def test_nobody_chooses_where_a_request_comes_from(console: ConsoleProcess) -> None:
+    """Whoever is on the console's machine could evade the lock-out, and lie to the audit."""
+    with console.client() as client:
+        login = {"name": ADMIN, "password": SECRET}
+        client.post("/login", data=login, headers={"X-Forwarded-For": "10.6.6.6"})
+    with console.logged_in() as client:
+        query = {"action": "log in", "who": ADMIN, "limit": 2}
+        entries = client.get("/api/v1/audit", params=query).json()["entries"]
+    assert {entry["address"] for entry in entries} == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize("path", ["/broken", "/api/v1/broken"])
+async def test_also_a_mistake_of_ours_carries_the_policy(tmp_path: Path, path: str) -> None:
+    """It is answered outside of everything else."""
+    settings = ConsoleSettings(paths=PathsPart(state_dir=str(tmp_path)))
+    console = make_console(settings, open_store(settings))
+    app = make_app(console)
+
+    async def broken() -> None:
+        raise ZeroDivisionError
+
+    app.add_api_route(path, broken)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="https://localhost") as client:
+        answer = await client.get(path)
+    console.store.close()
+    assert answer.status_code == HTTPStatus.INTERNAL_SERVER_ERROR
+    assert answer.headers["cache-control"] == "no-store"
+    for name, value in HEADERS.items():
+        assert answer.headers[name] == value
+
+
+@pytest.mark.parametrize(
+    "path", ["/engines/", "/engines?page=", "/licences?page=", "/audit?before="]
+)
+def test_a_number_beyond_all_bounds_leads_nowhere(console: ConsoleProcess, path: str) -> None:
+    """Told as such; the fixture looks whether the log has it as a mistake of ours."""
+    with console.logged_in() as client:
+        assert client.get(f"{path}{'9' * 5000}").status_code in (200, 404)
+    with console.client() as client:
+        assert client.get(f"{path}{'9' * 5000}").status_code == HTTPStatus.SEE_OTHER
 
 
 def test_a_session_ends_with_the_log_out(console: ConsoleProcess) -> None:

@@ -1,5 +1,6 @@
 """The console's store in SQLite and in a real PostgreSQL: the same promises in both."""
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from click.testing import CliRunner
+from live_pair import until
 from sqlalchemy import text
 from stage import ConsoleProcess
 from store_database import PASSWORD, Database
@@ -22,7 +24,7 @@ from openmse.console.store.audit import Audit, AuditQuery
 from openmse.console.store.engines import Engines
 from openmse.console.store.past import Action, Event, EventQuery, Past, Step
 from openmse.console.store.people import People
-from openmse.console.store.store import Store, now, open_store
+from openmse.console.store.store import SETUP_LINK, Store, now, open_store
 
 KINDS = ("sqlite", "postgresql")
 LONG = "x" * 500 + "\0"
@@ -150,10 +152,15 @@ def test_actions_are_kept_with_their_steps(store: Store) -> None:
 
 
 def test_the_audit_refuses_change(store: Store) -> None:
-    """The database itself does, in both."""
+    """The database itself does, in both, whichever way it is asked to."""
     audit = Audit(store)
     audit.add(who="anna", action="log in", detail=LONG)
-    for statement in ("UPDATE audit SET who = 'x'", "DELETE FROM audit"):
+    row = "INTO audit SELECT id, at, 'x', role, address, action, target, outcome, detail FROM audit"
+    with store.read() as connection:
+        is_sqlite = connection.dialect.name == "sqlite"
+    also = [f"REPLACE {row}", f"INSERT OR REPLACE {row}"] if is_sqlite else ["TRUNCATE audit"]
+    same = f"INSERT {row} WHERE true ON CONFLICT (id) DO UPDATE SET who = 'x'"
+    for statement in ("UPDATE audit SET who = 'x'", "DELETE FROM audit", same, *also):
         with pytest.raises(ConsoleStoreError, match="append-only"), store.write() as connection:
             connection.execute(text(statement))
     assert [(e.who, e.action) for e in audit.find(AuditQuery())] == [("anna", "log in")]
@@ -300,3 +307,124 @@ def test_after_a_lost_connection_it_works_again(tmp_path: Path, database: Databa
     store.close()
     with pytest.raises(psycopg.OperationalError):
         database.connect("never made")
+
+
+def test_two_administrators_cannot_lower_each_other_at_once(
+    tmp_path: Path, database: Database
+) -> None:
+    """The second waits for the first, and is then the last one. (SQLite has one writer.)"""
+    store = open_store(database.settings(tmp_path / "one"))
+    people, outcomes = People(store), list[str]()
+    for name in ("anna", "ben"):
+        people.add(name, "hash", Role.ADMINISTRATOR)
+
+    def lower() -> None:
+        try:
+            people.change("ben", role="viewer")
+        except Conflict:
+            outcomes.append("refused")
+        else:
+            outcomes.append("done")
+
+    def is_waiting() -> bool:
+        query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        with database.connect() as connection:
+            return connection.execute(query.encode()).fetchone() != (0,)
+
+    thread = threading.Thread(target=lower)
+    with store.write() as first:  # ben, who has not finished yet
+        first.execute(text("UPDATE users SET role = 'viewer' WHERE name = 'anna'"))
+        thread.start()
+        until(lambda: outcomes or is_waiting(), "the second has to wait, or has been through")
+    thread.join(20)
+    assert outcomes == ["refused"]
+    assert [user.name for user in people.all() if user.role is Role.ADMINISTRATOR] == ["ben"]
+    store.close()
+
+
+def test_a_backup_is_secret_and_opens_no_door_again(tmp_path: Path) -> None:
+    """Whatever was there under the name it is written by; a set-up link is no part of it, and is
+    left out of one that has it."""
+    settings = ConsoleSettings(paths=PathsPart(state_dir=str(tmp_path / "state")))
+    other = ConsoleSettings(paths=PathsPart(state_dir=str(tmp_path / "other")))
+    store = open_store(settings)
+    store.put(SETUP_LINK, "used-meanwhile")
+    People(store).add("anna", "hash", Role.ADMINISTRATOR)
+    store.close()
+    file, part = tmp_path / "backup.jsonl", tmp_path / "backup.jsonl.part"
+    part.write_text("")
+    part.chmod(0o644)
+    save(settings, file)
+    assert file.stat().st_mode & 0o777 == 0o600
+    saved = file.read_text()
+    assert "used-meanwhile" not in saved
+    row = f'{{"table": "keep", "row": {{"key": "{SETUP_LINK}", "value": "used-meanwhile"}}}}\n'
+    session = '{"table": "sessions", "row": {"hash": "h", "user_id": 1, "csrf": "c", '
+    session += '"created_at": "2026", "used_at": "2026", "address": "x"}}\n'
+    end = '{"end": true}\n'
+    file.write_text(saved.removesuffix(end) + row + session + end)
+    assert "end once more what was ended since" in restore(other, file, is_replacing=False)
+    found = open_store(other)
+    assert found.get(SETUP_LINK) == ""
+    with found.read() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM sessions")) == 0
+    assert [user.name for user in People(found).all()] == ["anna"]
+    found.close()
+
+
+@pytest.mark.parametrize("target", KINDS)
+def test_a_restore_that_fails_changes_nothing(
+    target: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Although it fails at the last row: what was there is there, and a good file can be put back;
+    lines that are no rows are found before anything is touched."""
+    source = ConsoleSettings(paths=PathsPart(state_dir=str(tmp_path / "source")))
+    store = open_store(source)
+    People(store).add("anna", "hash", Role.ADMINISTRATOR)
+    store.close()
+    good, bad = tmp_path / "good.jsonl", tmp_path / "bad.jsonl"
+    save(source, good)
+    lines = good.read_text().splitlines(keepends=True)
+    (anna,) = [line for line in lines if '"anna"' in line]
+    other = settings_of(target, tmp_path / "two", request)
+    is_replacing = target == "sqlite"
+    if is_replacing:
+        there = open_store(other)
+        People(there).add("ben", "hash", Role.VIEWER)
+        there.close()
+    wrong_ones = (
+        anna,
+        anna.replace('"name"', '"nickname"'),
+        '{"table": "users"}\n',
+        "[]\n",
+        '{"file": "tls.key", "data": 1}\n',
+        '{"file": "../x", "data": ""}\n',
+    )
+    for wrong in wrong_ones:
+        bad.write_text("".join([*lines[:-1], wrong, lines[-1]]))
+        with pytest.raises(ConsoleStoreError, match=r"[Nn]othing was changed"):
+            restore(other, bad, is_replacing=is_replacing)
+    files = {path.name for path in other.state_dir.iterdir()}
+    found = open_store(other)
+    assert [user.name for user in People(found).all()] == (["ben"] if is_replacing else [])
+    found.close()
+    assert files == ({"lock", "console.db"} if is_replacing else {"lock"})
+    said = restore(other, good, is_replacing=is_replacing)
+    found = open_store(other)
+    assert [user.name for user in People(found).all()] == ["anna"]
+    found.close()
+    if is_replacing:
+        aside = ConsoleSettings(store=StorePart(url=f"sqlite:///{said.split()[-1].rstrip('.')}"))
+        found = open_store(aside)
+        assert [user.name for user in People(found).all()] == ["ben"]
+        found.close()
+
+
+def test_what_is_kept_for_ever_is_not_of_any_length(store: Store) -> None:
+    """Whoever said it."""
+    Audit(store).add(who=LONG, action="x", detail=LONG * 1000)
+    (entry,) = Audit(store).find(AuditQuery())
+    assert (len(entry.who), len(entry.detail) <= 4000) == (80, True)
+    Engines(store).note_sync(1, "facts", "failed", LONG * 1000)
+    (line,) = Engines(store).sync_history(1)
+    assert len(line.sentence) <= 4000

@@ -41,6 +41,14 @@ def test_a_user_is_guarded_against_many_addresses() -> None:
     assert memory.refused_s("10.9.9.9", "eva", 100.0) == 0
 
 
+def test_tokens_and_passwords_are_counted_apart() -> None:
+    memory = Guesses()
+    for _ in range(ADDRESS_FREE + 3):
+        memory.wrong("10.0.0.1", "", 100.0)
+    assert memory.refused_s("10.0.0.1", "", 100.0) > 0
+    assert memory.refused_s("10.0.0.1", "admin", 100.0) == 0
+
+
 def test_a_right_guess_forgives() -> None:
     memory = Guesses()
     for _ in range(ADDRESS_FREE + 3):

@@ -12,7 +12,7 @@ from openmse.console.live.pairs import pair_of, pair_view
 from openmse.console.live.specials import standing
 from openmse.console.live.state import EngineLive, Reach
 from openmse.console.live.timeline import bars, place, timeline
-from openmse.console.live.views import ListQuery, engine_view, find
+from openmse.console.live.views import SHOWN_MAX, ListQuery, engine_view, find
 from openmse.console.lookback import as_csv, fitting_span
 from openmse.console.nodes.models import Alarm, Party, Register, Snapshot, Summary, WhyNot
 from openmse.console.nodes.sse import SseParser
@@ -84,6 +84,24 @@ def test_a_pair_believes_the_newest_register_that_is_heard() -> None:
     nobody = pair_view(pair, 110.0)
     assert (nobody.owner, nobody.heartbeats.word, nobody.replication.word) == ("", *["Unknown"] * 2)
     assert "not known" in nobody.why_not.switchover
+
+
+def test_an_engine_that_calls_itself_otherwise_is_shown() -> None:
+    """Its node had another name when it was added: that must not end every page of the fleet."""
+    live = _live(_engine(1, "a"), at_s=100.0)
+    assert live.snapshot is not None
+    live.snapshot = replace(live.snapshot, node="renamed")
+    pair = pair_of([live], 1)
+    assert pair is not None
+    assert pair_view(pair, 101.0).summary.word == "PRIMARY_ACTIVE"
+
+
+def test_no_page_grows_with_what_an_engine_tells() -> None:
+    """More alarms than any engine has are not shown."""
+    live = _live(_engine(1, "a"), at_s=100.0)
+    assert live.summary is not None
+    live.summary = replace(live.summary, alarms=tuple(Alarm(kind=str(n)) for n in range(999)))
+    assert len(engine_view(live, 101.0).alarms) == SHOWN_MAX
 
 
 def test_force_is_offered_where_only_it_helps() -> None:
@@ -216,10 +234,11 @@ def test_a_timeline_tells_reigns_and_phases() -> None:
     assert fitting_span([], datetime.fromisoformat("2026-02-20T03:14:00+00:00")) == "24h"
 
 
-def test_a_spreadsheet_gets_no_formula() -> None:
+@pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠"])
+def test_a_spreadsheet_gets_no_formula(begin: str) -> None:
     """An event's words cannot become a command on somebody's desk."""
-    text = as_csv([_event(1, "00:00", "x", "=cmd()")])
-    assert "'=cmd()" in text
+    text = as_csv([_event(1, "00:00", "x", f"{begin}cmd()")])
+    assert f"'{begin}cmd()" in text
 
 
 @pytest.mark.parametrize("cut", range(1, 40))

@@ -22,7 +22,7 @@ from openmse.console.live.feed import EngineFeed
 from openmse.console.live.fleet import Fleet
 from openmse.console.live.onlooker import Onlooker
 from openmse.console.live.pairs import pair_of
-from openmse.console.nodes.models import Operation, Operations
+from openmse.console.nodes.models import TEXT_MAX, Operation, Operations
 from openmse.console.store.audit import Audit
 from openmse.console.store.past import SEEN, Action, Past, Step, new_action_id
 from openmse.console.store.store import now
@@ -31,6 +31,7 @@ from openmse.errors import MseError
 ASK_EVERY_S = 0.25
 FOLLOW_MAX_S = 3600.0
 KEPT_IN_MEMORY = 200
+STEPS_MAX = 200
 TIDY_S = 60.0
 WRITE_AGAIN_S = 2.0
 LOOK_ON_S = 60.0
@@ -74,6 +75,21 @@ class Actions:
         """One action; raises NotFound. Blocking where it has ended long ago."""
         found = self._known.get(action_id)
         return found if found is not None else self._past.action(action_id)
+
+    def at_hand(self, action_id: str) -> Action:
+        """One action, for pages that are kept up to date: asks no store. Raises NotFound."""
+        found = self._known.get(action_id)
+        if found is None:
+            raise NotFound("There is no such action in this console.")
+        return found
+
+    async def recall(self, action_id: str) -> None:
+        """Have an action at hand that has ended long ago, if there is one."""
+        with contextlib.suppress(MseError):
+            found = await asyncio.to_thread(self.get, action_id)
+            if found.state != "running":  # else it is at hand, or was refused just now
+                self._known.setdefault(action_id, found)
+                self._forget_oldest()
 
     def running_of(self, engine_ids: tuple[int, ...]) -> Action | None:
         """What is under way at these engines."""
@@ -315,13 +331,16 @@ class Actions:
             return
         self._known.pop(action.id, None)
         self._known[action.id] = action
+        self._forget_oldest()
+        self._changed()
+        await self._write(f"action {action.id}", lambda: self._past.keep_action(action))
+
+    def _forget_oldest(self) -> None:
         for old in list(self._known.values()):
             if len(self._known) <= KEPT_IN_MEMORY:
                 break
             if old.state != "running":
                 self._known.pop(old.id)
-        self._changed()
-        await self._write(f"action {action.id}", lambda: self._past.keep_action(action))
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.create_task(work)
@@ -335,22 +354,23 @@ def merged(action: Action, operation: Operation, around: Around) -> Action:
     before, seen = around
     steps = [*before]
     offset_ms = before[-1].ms if before else 0.0
-    reached = operation.steps
+    reached = operation.steps[:STEPS_MAX]
     for index, step in enumerate(reached):
         is_last = index == len(reached) - 1
         state = "running" if is_last and is_running and not step.is_done else "done"
         if is_last and operation.state == "failed" and not step.is_done:
             state = "failed"
         ms = round(step.ms + offset_ms, 1) if step.ms >= 0 else step.ms
-        steps.append(Step(operation.node, step.name, state, ms, step.sentence))
+        name, sentence = step.name[:TEXT_MAX], step.sentence[:TEXT_MAX]
+        steps.append(Step(operation.node[:64], name, state, ms, sentence))
     error = operation.error
     return replace(
         action,
         state=operation.state,
         steps=(*steps, *seen),
         progress_percent=-1 if operation.progress_percent is None else operation.progress_percent,
-        sentence=operation.sentence or (error.sentence if error else ""),
-        hint=error.hint if error else "",
+        sentence=(operation.sentence or (error.sentence if error else ""))[:TEXT_MAX],
+        hint=error.hint[:TEXT_MAX] if error else "",
         ended_at="" if is_running else (operation.ended_at or now()),
     )
 

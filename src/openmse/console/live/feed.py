@@ -16,6 +16,7 @@ from openmse.console.nodes.client import NodeClient
 from openmse.console.nodes.connection import NodeConnection
 from openmse.console.nodes.licences import Licences, LicencesTold
 from openmse.console.nodes.models import (
+    TEXT_MAX,
     Claim,
     Info,
     LogEntry,
@@ -225,7 +226,8 @@ class EngineFeed:
             if not after or not page.is_more or not page.events:
                 return
 
-    def _keep(self, entries: tuple[LogEntry, ...]) -> None:
+    def _keep(self, told: tuple[LogEntry, ...]) -> None:
+        entries = tuple(bounded(entry) for entry in told)
         for entry in entries:
             if entry.kind == READMITTED:
                 self.live.readmitted = entry
@@ -332,6 +334,17 @@ class EngineFeed:
             "Claim it again on its page, or delete it here.",
             status=403,
         )
+
+
+def bounded(entry: LogEntry) -> LogEntry:
+    """An event as it is kept: up to 5000 wait in memory, so none may be of any length. Pure."""
+    texts = ((name, getattr(entry, name)) for name in entry.__struct_fields__)
+    cut = {
+        name: text[:TEXT_MAX]
+        for name, text in texts
+        if isinstance(text, str) and len(text) > TEXT_MAX
+    }
+    return replace(entry, **cut) if cut else entry
 
 
 def _who(s: Summary) -> tuple[object, ...]:

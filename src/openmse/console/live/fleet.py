@@ -73,6 +73,7 @@ class Fleet:
     async def drop(self, engine_id: int) -> None:
         """Listen to an engine no more."""
         running = self._running.pop(engine_id, None)
+        self._watched_until_s.pop(engine_id, None)
         if running is None:
             return
         running.task.cancel()
@@ -105,7 +106,8 @@ class Fleet:
 
     def watch(self, engine_id: int) -> None:
         """Somebody looks at this engine: have it send its full picture for a while."""
-        self._watched_until_s[engine_id] = time.monotonic() + WATCH_LINGER_S
+        if engine_id in self._running:  # a page may name any
+            self._watched_until_s[engine_id] = time.monotonic() + WATCH_LINGER_S
 
     def dead_feeds(self) -> list[str]:
         """Feeds that ended by a mistake of ours; for tests and the health page."""

@@ -6,8 +6,9 @@ all of them, from then on those that differ. Slow readers are dropped: they conn
 
 import asyncio
 import contextlib
+import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
@@ -16,9 +17,12 @@ from openmse.errors import MseError
 
 QUEUE_MAX = 64
 STREAMS_MAX = 400
+OWN_STREAMS_MAX = 40
+"""Of one person: all tabs of a browser share one, so nobody needs as many, and nobody takes all."""
 TOPICS_MAX = 64
 TICK_S = 1.0
 SPACING_S = 0.2
+_LOG = logging.getLogger("openmse.console")
 
 Renderer = Callable[[str, str], Mapping[str, str]]
 """(argument, language) -> cells."""
@@ -37,6 +41,7 @@ class Subscriber:
 
     topics: tuple[str, ...]
     language: str
+    who: str
     queue: asyncio.Queue[bytes] = field(default_factory=lambda: asyncio.Queue(QUEUE_MAX))
     is_dropped: bool = False
 
@@ -49,6 +54,8 @@ class Hub:
         self._subscribers: set[Subscriber] = set()
         self._last: dict[tuple[str, str], Mapping[str, str]] = {}
         self._wake = asyncio.Event()
+        self._told: set[tuple[str, type[Exception]]] = set()
+        """What was impossible to render, so that the log has each once."""
 
     def changed(self) -> None:
         """Something that pages show has changed."""
@@ -107,9 +114,24 @@ class Hub:
             if found:
                 self._put(subscriber, b"".join(found))
 
-    async def stream(self, topics: tuple[str, ...], language: str) -> AsyncIterator[bytes]:
-        """What one browser is sent; ends when it is too slow."""
-        subscriber = self._subscribe(topics, language)
+    def require_room(self, who: str) -> None:
+        """Raise TooManyStreams where there is no room for another stream, or for this person."""
+        if len(self._subscribers) >= STREAMS_MAX:
+            raise TooManyStreams(
+                f"This console serves {STREAMS_MAX} live pages, and all are taken.",
+                "Close a page that nobody looks at.",
+            )
+        if sum(1 for one in self._subscribers if one.who == who) >= OWN_STREAMS_MAX:
+            raise TooManyStreams(
+                f"One person has {OWN_STREAMS_MAX} live pages at most, and they are open.",
+                "Close a page that nobody looks at.",
+            )
+
+    async def stream(
+        self, topics: tuple[str, ...], language: str, who: str
+    ) -> AsyncGenerator[bytes, None]:
+        """What one browser of a person is sent; ends when it is too slow."""
+        subscriber = self._subscribe(topics, language, who)
         try:
             while not subscriber.is_dropped:
                 data = await subscriber.queue.get()
@@ -118,14 +140,10 @@ class Hub:
         finally:
             self._subscribers.discard(subscriber)
 
-    def _subscribe(self, topics: tuple[str, ...], language: str) -> Subscriber:
-        if len(self._subscribers) >= STREAMS_MAX:
-            raise TooManyStreams(
-                f"This console serves {STREAMS_MAX} live pages, and all are taken.",
-                "Close a page that nobody looks at.",
-            )
+    def _subscribe(self, topics: tuple[str, ...], language: str, who: str) -> Subscriber:
+        self.require_room(who)
         known = tuple(t for t in topics[:TOPICS_MAX] if t.partition(":")[0] in self._renderers)
-        subscriber = Subscriber(known, language)
+        subscriber = Subscriber(known, language, who)
         first = [frame(t, self._render(t, language)) for t in known]
         beat = b'event: tick\ndata: {"at": %d}\n\n' % (time.time_ns() // 1_000_000)
         self._put(subscriber, b"retry: 1000\n\n" + b"".join(first) + beat)
@@ -138,6 +156,11 @@ class Hub:
             return self._renderers[kind](argument, language)
         except MseError:
             return {}  # what it was about has been deleted; its page says so when it is loaded
+        except Exception as error:  # of one topic: every other page goes on
+            if (kind, type(error)) not in self._told:
+                self._told.add((kind, type(error)))
+                _LOG.exception("a page of the kind %s cannot be kept up to date", kind)
+            return {}
 
     def _put(self, subscriber: Subscriber, data: bytes) -> None:
         try:

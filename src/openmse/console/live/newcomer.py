@@ -78,5 +78,5 @@ def _instant_s(text: str) -> float:
     """Seconds since 1970; 0.0 for what is no instant."""
     try:
         return datetime.fromisoformat(text).astimezone(UTC).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0

@@ -300,7 +300,7 @@ def _summary(
 ) -> tuple[Mark, str]:
     if speaker is None:
         return Mark(kind=OFF, word="Unknown"), next((v.error for v in machines if v.error), "")
-    view = next(v for v in machines if v.engine.node == speaker.node)
+    view = next((v for v in machines if v.engine.node == speaker.node), machines[0])
     if owning is None:
         return Mark(kind=BAD, word=speaker.state), speaker.reason
     return view.state, speaker.reason

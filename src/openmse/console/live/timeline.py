@@ -8,11 +8,11 @@ from datetime import datetime
 from openmse.console.store.past import Event
 
 _CONFIG = re.compile(
-    r"^(?P<mode>[A-Z]+)\((?P<owner>[^)]*)\), term (?P<term>\d+), epoch (?P<epoch>\d+)"
+    r"^(?P<mode>[A-Z]+)\((?P<owner>[^)]*)\), term (?P<term>\d{1,18}), epoch (?P<epoch>\d{1,18})"
 )
 _LOST = re.compile(r"\b(is|was) lost\b")
-_STEPS = re.compile(r" Steps: (?P<steps>[^.]*(?:\.\d+[^.]*)*)\.$")
-_STEP = re.compile(r"(?P<name>[^,]+?) (?P<ms>\d+) ms")
+_STEPS = re.compile(r" Steps: (?P<steps>[^.]*(?:\.\d[^.]*)*)\.$")
+_STEP = re.compile(r"(?P<name>[^,]+?) (?P<ms>\d{1,18}) ms")
 MOVES = (
     *("handover_done", "handover_failed", "takeover_done", "forced_takeover"),
     *("release_done", "release_failed"),
@@ -150,4 +150,8 @@ def place(at: str, since: str, until: str) -> float:
 
 
 def _s(text: str) -> float:
-    return datetime.fromisoformat(text).timestamp()
+    """Seconds since 1970; 0.0 for what is no instant, since it is an engine's word."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError):
+        return 0.0

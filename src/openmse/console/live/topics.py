@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from openmse.console.errors import NotFound
 from openmse.console.live.actions import Actions
 from openmse.console.live.fleet import Fleet, newest
 from openmse.console.live.newcomer import newcomer
@@ -13,10 +14,12 @@ from openmse.console.live.specials import specials
 from openmse.console.live.state import EngineLive
 from openmse.console.live.views import EngineView, engine_view
 from openmse.console.rendering import Templates
-from openmse.console.store.past import Event
+from openmse.console.store.past import Action, Event
 
 KEPT_MAX = 8192
 """Rendered rows that are kept, in all languages together."""
+DIGITS_MAX = 18
+ROWS_MAX = 100
 
 
 class Topics:
@@ -43,9 +46,8 @@ class Topics:
     def rows(self, ids: str, language: str) -> Mapping[str, str]:
         """Cells of the engines list: ``1-5-9``."""
         cells: dict[str, str] = {}
-        for engine_id in ids.split("-"):
-            if engine_id.isdecimal():
-                cells |= self.row(int(engine_id), language)
+        for engine_id in _numbers(ids):
+            cells |= self.row(engine_id, language)
         return cells
 
     def view(self, live: EngineLive, now_s: float) -> EngineView:
@@ -109,14 +111,14 @@ class Topics:
 
     def engine(self, engine_id: str, language: str) -> Mapping[str, str]:
         """Cells of an engine's own page."""
-        live = self._fleet.get(int(engine_id))
-        pair = pair_of(self._fleet.all(), int(engine_id))
+        live = self._fleet.get(_number(engine_id))
+        pair = pair_of(self._fleet.all(), live.engine.id)
         values = {"v": engine_view(live, time.monotonic()), "live": live, "pair": pair}
         return self._prefixed("engine", "cells/engine.html", language, values)
 
     def pair(self, engine_id: str, language: str) -> Mapping[str, str]:
         """Cells of a pair's status page."""
-        pair = pair_of(self._fleet.all(), int(engine_id))
+        pair = pair_of(self._fleet.all(), _number(engine_id))
         if pair is None:
             return {}
         self._watch(pair)
@@ -137,7 +139,7 @@ class Topics:
 
     def pairs(self, ids: str, language: str) -> Mapping[str, str]:
         """Cells of the overview of pairs: ``1-5-9``."""
-        wanted = {int(part) for part in ids.split("-") if part.isdecimal()}
+        wanted = set(_numbers(ids))
         cells: dict[str, str] = {}
         for pair in pairs_of(self._fleet.all()):
             if pair.id in wanted:
@@ -146,7 +148,7 @@ class Topics:
 
     def chart(self, engine_id: str, _language: str) -> Mapping[str, str]:
         """The newest point of a pair's charts."""
-        pair = pair_of(self._fleet.all(), int(engine_id))
+        pair = pair_of(self._fleet.all(), _number(engine_id))
         samples = chart_points(pair, time.monotonic()) if pair else []
         if not samples:
             return {}
@@ -155,7 +157,10 @@ class Topics:
 
     def action(self, action_id: str, language: str) -> Mapping[str, str]:
         """Cells of a long action's page."""
-        action = self._actions.get(action_id)
+        return self.action_cells(self._actions.at_hand(action_id), language)
+
+    def action_cells(self, action: Action, language: str) -> Mapping[str, str]:
+        """The same of an action that was read already."""
         return self._prefixed("action", "cells/action.html", language, {"a": action})
 
     def pair_of(self, engine_id: int) -> tuple[Pair, PairView] | None:
@@ -175,6 +180,21 @@ class Topics:
     ) -> dict[str, str]:
         cells = self._templates.cells(template, language, values)
         return {f"{prefix}-{name}": html for name, html in cells.items()}
+
+
+def _number(text: str) -> int:
+    """The id in a topic, which is a browser's word; raises NotFound where it can be none."""
+    if not text.isdecimal() or len(text) > DIGITS_MAX or text != str(int(text)):
+        raise NotFound("There is no such engine in this console.")
+    return int(text)
+
+
+def _numbers(text: str) -> list[int]:
+    """The ids in a topic of a list; raises NotFound also where they are more than a page has."""
+    parts = text.split("-")
+    if len(parts) > ROWS_MAX:
+        raise NotFound("There is no such engine in this console.")
+    return [_number(part) for part in parts]
 
 
 def latest_events(pair: Pair) -> list[Event]:

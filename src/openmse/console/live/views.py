@@ -19,6 +19,8 @@ REACH_WORDS = {
     Reach.UNTRUSTED: (BAD, "Other certificate"),
     Reach.TAKEN: (BAD, "Not managed here"),
 }
+SHOWN_MAX = 50
+"""Alarms, and services, of one engine: more than any has, so that no page grows without end."""
 HEALTH_MARKS = {"ok": OK, "degraded": WARN, "failed": BAD}
 
 
@@ -123,8 +125,8 @@ def engine_view(live: EngineLive, now_s: float) -> EngineView:
         peer_address=peer_address,
         address=virtual if peer and virtual else engine.address,
         version=(live.info.version if live.info else "") or engine.version,
-        services=_services(live) if is_fresh else (),
-        alarms=(summary.alarms or ()) if summary else (),
+        services=_services(live)[:SHOWN_MAX] if is_fresh else (),
+        alarms=(summary.alarms or ())[:SHOWN_MAX] if summary else (),
         rank=min(RANK[kind], RANK[monitor.kind], RANK[state.kind]),
     )
 

@@ -1,5 +1,6 @@
 """One engine's management API. A call does one thing and raises NodeRefused or NodeUnreachable."""
 
+import asyncio
 import ssl
 from collections.abc import Mapping
 from functools import cached_property
@@ -10,8 +11,17 @@ import httpx
 
 from openmse.console.errors import NodeUnreachable
 from openmse.console.nodes import models
-from openmse.console.nodes.connection import ANSWER_WITHIN_S, Called, NodeConnection
+from openmse.console.nodes.connection import (
+    ANSWER_BYTES_MAX,
+    ANSWER_WITHIN_S,
+    Called,
+    NodeConnection,
+)
 from openmse.console.nodes.tls import pinned_context, translated
+
+WHOLE_WITHIN_S = 20.0
+"""From the call to the end of the answer: who answers a little now and then need not be an engine,
+and while one is added no other one can be."""
 
 
 class NodeClient:
@@ -48,9 +58,12 @@ class NodeClient:
             timeout=httpx.Timeout(ANSWER_WITHIN_S, connect=5.0),
             trust_env=False,
             auth=httpx.BasicAuth(*self._user) if self._user and not self._token else None,
-            headers={"Authorization": f"Bearer {self._token}"} if self._token else {},
+            headers={"Accept-Encoding": "identity", **self._bearer()},
             limits=httpx.Limits(max_connections=8, max_keepalive_connections=2),
         )
+
+    def _bearer(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._token}"} if self._token else {}
 
     def connection(self) -> NodeConnection:
         """A connection for the stream, not open yet."""
@@ -101,12 +114,28 @@ class NodeClient:
 
     async def _ask(self, method: str, path: str, kind: Any, **options: Any) -> Any:
         try:
-            answer = await self._http.request(method, path, **options)
+            async with (
+                asyncio.timeout(WHOLE_WITHIN_S),
+                self._http.stream(method, path, **options) as answer,
+            ):
+                content = await self._whole(answer)
+        except TimeoutError as error:
+            raise translated(error, self.name, self.address, self.port) from error
         except httpx.HTTPError as error:
             raise self._translated(error) from error
         if answer.status_code >= 400:
-            raise models.refusal(answer.content, answer.status_code, self.name)
-        return models.read(answer.content, kind, self.name) if kind is not None else None
+            raise models.refusal(content, answer.status_code, self.name)
+        return models.read(content, kind, self.name) if kind is not None else None
+
+    async def _whole(self, answer: httpx.Response) -> bytes:
+        """The body of an answer, as it comes; raises NodeUnreachable where it is larger than any of
+        an engine: who answers need not be one."""
+        content = bytearray()
+        async for part in answer.aiter_raw():
+            content += part
+            if len(content) > ANSWER_BYTES_MAX:
+                raise NodeUnreachable(f"An answer of {self.name} is too large.")
+        return bytes(content)
 
     def _translated(self, error: httpx.HTTPError) -> NodeUnreachable:
         cause: BaseException | None = error

@@ -71,8 +71,8 @@ class NodeConnection(asyncio.Protocol):
     async def get(self, target: str) -> bytes:
         """The body of an answer; raises NodeRefused or NodeUnreachable."""
         self._waiting = asyncio.get_running_loop().create_future()
-        self._ask(target, "application/json")
         try:
+            self._ask(target, "application/json")
             async with asyncio.timeout(ANSWER_WITHIN_S):
                 return await self._waiting
         except TimeoutError as error:
@@ -120,13 +120,18 @@ class NodeConnection(asyncio.Protocol):
     def _ask(self, target: str, accept: str) -> None:
         if self.error is not None:
             raise self._told_error()
-        if self._http.our_state is h11.DONE:
-            self._http.start_next_cycle()
         headers = [("Host", "engine"), ("Accept", accept)]
         if self._called.token:
             headers.append(("Authorization", f"Bearer {self._called.token}"))
-        request = h11.Request(method="GET", target=target, headers=headers)
-        data = (self._http.send(request) or b"") + (self._http.send(h11.EndOfMessage()) or b"")
+        try:
+            if self._http.our_state is h11.DONE:
+                self._http.start_next_cycle()
+            request = h11.Request(method="GET", target=target, headers=headers)
+            data = self._http.send(request) or b""
+            data += self._http.send(h11.EndOfMessage()) or b""
+        except h11.LocalProtocolError as error:  # the other side has said that it hangs up
+            gone, called = ConnectionResetError(), self._called
+            raise translated(gone, called.name, called.address, called.port) from error
         assert self._transport is not None
         self._transport.write(data)
 

@@ -11,6 +11,11 @@ from msgspec import Struct
 
 from openmse.console.errors import NodeRefused, NodeUnreachable
 
+TEXT_MAX = 4000
+"""Characters of what an engine says that are kept; a real sentence has a few hundred."""
+CODE_MAX = 64
+FIELDS_MAX = 50
+
 
 class Fault(Struct, frozen=True):
     """An error of the node's API."""
@@ -393,6 +398,8 @@ def refusal(data: bytes, status: int, machine: str) -> NodeRefused:
             "Look at its journal (journalctl -u openmse-admin).",
             status=status,
         )
-    error = NodeRefused(fault.sentence, fault.hint, code=fault.code, status=status)
-    error.fields = {entry.field: entry.sentence for entry in fault.fields}
+    sentence, hint, code = fault.sentence[:TEXT_MAX], fault.hint[:TEXT_MAX], fault.code[:CODE_MAX]
+    error = NodeRefused(sentence, hint, code=code, status=status)
+    told = fault.fields[:FIELDS_MAX]
+    error.fields = {one.field[:CODE_MAX]: one.sentence[:TEXT_MAX] for one in told}
     return error

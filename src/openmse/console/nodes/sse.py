@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from openmse.console.errors import NodeUnreachable
 
-EVENT_BYTES_MAX = 4 * 1024 * 1024
+EVENT_BYTES_MAX = 512 * 1024
+"""A picture has some ten thousand."""
 
 
 @dataclass(frozen=True, slots=True)

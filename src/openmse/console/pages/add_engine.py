@@ -88,7 +88,7 @@ async def begin(request: Request, principal: Administrator) -> Response:
         if request.query_params.get(key)
     }
     draft_id = await asyncio.to_thread(
-        console_of(request).engines.new_draft, principal.name, KIND, data
+        console_of(request).engines.new_draft, principal.user_name, KIND, data
     )
     return go(request, f"/engines/new/{draft_id}/connect")
 
@@ -99,7 +99,7 @@ async def step_page(
 ) -> Response:
     """A step with what was typed before."""
     draft = await asyncio.to_thread(
-        console_of(request).engines.draft, draft_id, principal.name, KIND
+        console_of(request).engines.draft, draft_id, principal.user_name, KIND
     )
     if "engine_id" in draft.data:
         return await _claimed_page(request, principal, draft, step)
@@ -141,7 +141,7 @@ async def _claimed_page(
 async def add_licence(request: Request, principal: Administrator, draft_id: str) -> Response:
     """Install a licence on the engine that was just added; nothing stops who has none."""
     console = console_of(request)
-    draft = await asyncio.to_thread(console.engines.draft, draft_id, principal.name, KIND)
+    draft = await asyncio.to_thread(console.engines.draft, draft_id, principal.user_name, KIND)
     if "engine_id" not in draft.data:
         return go(request, f"/engines/new/{draft_id}/claim")
     engine_id = int(draft.data["engine_id"])
@@ -159,7 +159,7 @@ async def add_licence(request: Request, principal: Administrator, draft_id: str)
 async def connect(request: Request, principal: Administrator, draft_id: str) -> Response:
     """Check the form against the live engine: who answers there, and with which certificate."""
     console = console_of(request)
-    draft = await asyncio.to_thread(console.engines.draft, draft_id, principal.name, KIND)
+    draft = await asyncio.to_thread(console.engines.draft, draft_id, principal.user_name, KIND)
     form = await form_of(request)
     kept = {key: form.get(key, "")[:128] for key in ("name", "address", "port", "contact")}
     draft = await asyncio.to_thread(lambda: console.engines.keep_draft(draft, **kept))
@@ -186,7 +186,7 @@ async def connect(request: Request, principal: Administrator, draft_id: str) -> 
 async def trust(request: Request, principal: Administrator, draft_id: str) -> Response:
     """The person has compared the fingerprint: from now on it is pinned."""
     console = console_of(request)
-    draft = await asyncio.to_thread(console.engines.draft, draft_id, principal.name, KIND)
+    draft = await asyncio.to_thread(console.engines.draft, draft_id, principal.user_name, KIND)
     form = await form_of(request)
     if form.get("confirmed") != draft.data.get("fingerprint"):
         errors = {"confirmed": "Compare the fingerprint, then tick the box."}
@@ -199,7 +199,7 @@ async def trust(request: Request, principal: Administrator, draft_id: str) -> Re
 async def claim(request: Request, principal: Administrator, draft_id: str) -> Response:
     """Claim the engine for this console; the password is used once and not kept."""
     console = console_of(request)
-    draft = await asyncio.to_thread(console.engines.draft, draft_id, principal.name, KIND)
+    draft = await asyncio.to_thread(console.engines.draft, draft_id, principal.user_name, KIND)
     form = await form_of(request)
     if "engine_id" in draft.data:
         return go(request, _after_claim(draft))

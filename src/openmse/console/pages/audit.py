@@ -23,7 +23,7 @@ async def audit_page(request: Request, principal: Administrator) -> Response:
         who=given.get("who", "")[:80],
         action=given.get("action", "")[:64],
         text=given.get("text", "")[:100],
-        before=int(before) if before.isdecimal() else 0,
+        before=int(before) if before.isdecimal() and len(before) < 19 else 0,
         limit=100,
     )
     entries = await asyncio.to_thread(console.audit.find, wanted)

@@ -83,7 +83,7 @@ def list_query(request: Request) -> ListQuery:
         show=given.get("show", ""),
         sort=sort if sort in SORT_KEYS else "trouble",
         is_descending=given.get("down", "") == "1",
-        page=int(number) if number.isdecimal() and 0 < int(number) < 100_000 else 1,
+        page=int(number) if number.isdecimal() and len(number) < 6 and int(number) else 1,
     )
 
 

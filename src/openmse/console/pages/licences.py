@@ -76,7 +76,7 @@ def licence_query(request: Request) -> LicenceQuery:
     return LicenceQuery(
         text=given.get("text", "")[:100],
         show=show if show in SHOWS else "",
-        page=int(number) if number.isdecimal() and 0 < int(number) < 100_000 else 1,
+        page=int(number) if number.isdecimal() and len(number) < 6 and int(number) else 1,
     )
 
 

@@ -17,7 +17,7 @@ from openmse.console.pages.common import (
     preference_cookies,
 )
 from openmse.console.people import login
-from openmse.console.people.access import COOKIE, Viewer, find_principal
+from openmse.console.people.access import COOKIE, Viewer, find_principal, is_from_elsewhere
 from openmse.console.people.secrets import digest
 
 router = APIRouter(include_in_schema=False)
@@ -105,7 +105,7 @@ async def preferences(request: Request, principal: Viewer) -> Response:
     if form.get("theme") in ("auto", "light", "dark"):
         values["theme"] = form["theme"]
     if values:
-        await asyncio.to_thread(console_of(request).people.change, principal.name, **values)
+        await asyncio.to_thread(console_of(request).people.change, principal.user_name, **values)
     answer = RedirectResponse(own_path(form.get("back", "")), status_code=303)
     preference_cookies(answer, values.get("language", ""), values.get("theme", ""))
     return answer
@@ -121,7 +121,7 @@ async def session(request: Request) -> Response:
 
 def _same_site(request: Request) -> None:
     """A log-in has no session yet to carry a token, so where it comes from must do."""
-    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+    if is_from_elsewhere(request):
         raise ForeignRequest(
             "This log-in did not come from a page of this console.", "Load the log-in page again."
         )

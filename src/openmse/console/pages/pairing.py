@@ -47,7 +47,7 @@ async def begin(request: Request, principal: Administrator, engine_id: int) -> R
     engine = console.fleet.get(engine_id).engine
     require_unpaired(console, engine)
     draft_id = await asyncio.to_thread(
-        console.engines.new_draft, principal.name, KIND, {"primary": engine_id}
+        console.engines.new_draft, principal.user_name, KIND, {"primary": engine_id}
     )
     return go(request, f"/engines/{engine_id}/pair/{draft_id}/secondary")
 
@@ -278,7 +278,7 @@ def _candidates(console: Console, primary_id: int) -> list[tuple[Engine, str]]:
 
 async def _draft(request: Request, principal: Principal, draft_id: str) -> Draft:
     engines = console_of(request).engines
-    return await asyncio.to_thread(engines.draft, draft_id, principal.name, KIND)
+    return await asyncio.to_thread(engines.draft, draft_id, principal.user_name, KIND)
 
 
 def _page(request: Request, principal: Principal, draft: Draft, step: str, **more: Any) -> Response:

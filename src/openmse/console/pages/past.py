@@ -141,5 +141,5 @@ async def action_page(request: Request, principal: Viewer, action_id: str) -> Re
         section="pairs",
         a=action,
         pair=found[0] if found else None,
-        cells=await asyncio.to_thread(console.topics.action, action_id, language),
+        cells=console.topics.action_cells(action, language),
     )

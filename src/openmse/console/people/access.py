@@ -6,7 +6,6 @@ Pages and the API use the same dependencies, so there is one path of authorizati
 import asyncio
 import contextlib
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 
@@ -18,6 +17,8 @@ from openmse.console.store.store import now
 
 COOKIE = "__Host-mse-session"
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+UNATTENDED = {"/live"}
+"""Asked for by pages themselves, also when nobody is there: that prolongs no session."""
 
 
 def find_principal(console: Console, request: Request) -> Principal | None:
@@ -48,22 +49,27 @@ async def _principal(request: Request) -> Principal:
         )
     if request.method not in SAFE_METHODS and principal.kind == "user":
         await check_origin(request, principal.csrf)
-    if principal.kind == "user" and "X-Live" not in request.headers:
+    if principal.kind == "user" and request.url.path not in UNATTENDED:
         with contextlib.suppress(ConsoleStoreError):  # a full disk keeps nobody from looking
             await asyncio.to_thread(console.people.touch, principal.session)
     request.state.principal = principal
     return principal
 
 
+def is_from_elsewhere(request: Request) -> bool:
+    """Whether a page of another site made the browser ask this, as far as it tells."""
+    origin = request.headers.get("origin", "")
+    is_foreign = bool(origin) and origin.partition("://")[2] != request.headers.get("host", "")
+    is_cross = request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
+    return is_foreign or is_cross
+
+
 async def check_origin(request: Request, csrf: str) -> None:
     """Raise ForeignRequest unless the change was asked for by a page of ours."""
-    origin = request.headers.get("origin", "")
-    is_foreign = bool(origin) and urlsplit(origin).netloc != request.headers.get("host", "")
-    is_cross = request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none")
     given = request.headers.get("x-csrf-token", "")
     if not given and "form" in request.headers.get("content-type", ""):
         given = str((await request.form()).get("csrf", ""))
-    if is_foreign or is_cross or not csrf or given != csrf:
+    if is_from_elsewhere(request) or not csrf or given != csrf:
         raise ForeignRequest(
             "This request did not come from a page of this console, or the page is from an older "
             "session; nothing was changed.",

@@ -57,5 +57,5 @@ class Principal:
 
     @property
     def who(self) -> str:
-        """As the audit names it."""
-        return self.name if self.kind == "user" else f"{self.name} (token)"
+        """As the audit names it: behind a token, whose it is, since many may have its name."""
+        return self.name if self.kind == "user" else f"{self.owner} (token {self.name})"

@@ -8,6 +8,7 @@ from fastapi import Request
 
 from openmse.console.context import Console
 from openmse.console.errors import FormError
+from openmse.console.people.lockout import name_key
 from openmse.console.people.login import check_new_user
 from openmse.console.people.roles import Principal, Role
 from openmse.console.people.secrets import hash_password, password_fault
@@ -55,7 +56,7 @@ async def change_user(
         await asyncio.to_thread(console.people.remove, name)
     elif values:
         await asyncio.to_thread(lambda: console.people.change(name, **values))
-        console.lockout.right(f"user:{name.lower()}")
+        console.lockout.pardon(name_key(name))
     shown = {k: ("changed" if k == "password_hash" else v) for k, v in values.items()}
     what = "remove user" if is_removal else "change user"
     detail = ", ".join(f"{k}={v}" for k, v in shown.items())

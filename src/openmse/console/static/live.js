@@ -67,7 +67,7 @@
   const openSoon = () => { clearTimeout(opening); opening = setTimeout(open, 120) }
 
   const checkSession = () => {
-    fetch('/me/session', { headers: { 'X-Live': '1' } }).then((answer) => {
+    fetch('/me/session').then((answer) => {
       if (answer.status === 401) location.href = `/login?ended=1&next=${encodeURIComponent(location.pathname + location.search)}`
     }, () => {})
   }

@@ -7,6 +7,8 @@ from sqlalchemy import insert, or_, select
 from openmse.console.store.schema import audit, fitting
 from openmse.console.store.store import Store, now
 
+DETAIL_MAX = 4000
+"""Characters: what is kept for ever may not be of any length, whoever said it."""
 ID_MAX = 2**63 - 1
 """The greatest that a database counts to."""
 
@@ -47,6 +49,7 @@ class Audit:
     def add(self, **values: str) -> None:
         """Keep an entry; the columns but ``id`` and ``at``."""
         row = {"role": "", "address": "", "target": "", "outcome": "done", "detail": "", **values}
+        row["detail"] = row["detail"][:DETAIL_MAX]
         with self._store.write() as c:
             c.execute(insert(audit).values(at=now(), **fitting(audit, row)))
 

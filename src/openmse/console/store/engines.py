@@ -13,6 +13,8 @@ from openmse.console.errors import Conflict, ConsoleStoreError, NotFound
 from openmse.console.store.schema import actions, drafts, engines, events, fitting, syncs
 from openmse.console.store.store import Store, now
 
+SENTENCE_MAX = 4000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
@@ -128,7 +130,7 @@ class Engines:
     def note_sync(self, engine_id: int, what: str, outcome: str, sentence: str) -> None:
         """Add to the synchronization history; the oldest beyond 500 are forgotten."""
         with self._store.write() as c:
-            row = {"what": what, "outcome": outcome, "sentence": sentence}
+            row = {"what": what, "outcome": outcome, "sentence": sentence[:SENTENCE_MAX]}
             c.execute(insert(syncs).values(engine_id=engine_id, at=now(), **fitting(syncs, row)))
             last = c.scalar(
                 select(syncs.c.id)

@@ -86,6 +86,8 @@ class People:
     def change(self, name: str, **values: Any) -> None:
         """Change columns of a user; the last administrator can neither be lowered nor disabled."""
         with self._store.write() as c:
+            if "role" in values or "is_disabled" in values:
+                _hold_administrators(c)
             done = c.execute(update(users).where(users.c.name == name).values(**values))
             if done.rowcount != 1:
                 raise NotFound(f"There is no user '{name}'.")
@@ -97,6 +99,7 @@ class People:
     def remove(self, name: str) -> None:
         """Remove a user with sessions and tokens; never the last administrator."""
         with self._store.write() as c:
+            _hold_administrators(c)
             if c.execute(delete(users).where(users.c.name == name)).rowcount != 1:
                 raise NotFound(f"There is no user '{name}'.")
             _keep_an_administrator(c)
@@ -217,6 +220,13 @@ class People:
             owner=row.owner,
             ends_at=row.expires_at,
         )
+
+
+def _hold_administrators(c: Connection) -> None:
+    """Let nobody else change who is one until this is through: two that lower each other at the
+    same moment would leave none (SQLite has one writer anyway)."""
+    mine = select(users.c.id).where(users.c.role == Role.ADMINISTRATOR.value)
+    c.execute(mine.order_by(users.c.id).with_for_update())
 
 
 def _keep_an_administrator(c: Connection) -> None:

@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 
-VERSION = 2
+VERSION = 3
 
 INTEGER_MAX = 2**31 - 1
 """What PostgreSQL's INTEGER holds."""
@@ -186,6 +186,17 @@ _APPEND_ONLY_POSTGRESQL = (
     "CREATE TRIGGER audit_is_kept BEFORE UPDATE OR DELETE ON audit "
     "FOR EACH ROW EXECUTE FUNCTION audit_is_kept()",
 )
+_APPEND_ONLY_ALSO_SQLITE = (
+    # INSERT OR REPLACE removes a row without asking the trigger for that.
+    "CREATE TRIGGER IF NOT EXISTS audit_is_kept_i BEFORE INSERT ON audit "
+    "WHEN EXISTS (SELECT 1 FROM audit WHERE id = NEW.id) BEGIN "
+    "SELECT RAISE(ABORT, 'the audit is append-only'); END",
+)
+_APPEND_ONLY_ALSO_POSTGRESQL = (
+    "DROP TRIGGER IF EXISTS audit_is_kept_whole ON audit",
+    "CREATE TRIGGER audit_is_kept_whole BEFORE TRUNCATE ON audit "
+    "FOR EACH STATEMENT EXECUTE FUNCTION audit_is_kept()",
+)
 
 
 def _to_1(connection: Connection) -> None:
@@ -202,7 +213,14 @@ def _to_2(connection: Connection) -> None:
         connection.execute(text("ALTER TABLE engines ALTER COLUMN group_key TYPE VARCHAR(256)"))
 
 
-MIGRATIONS = (_to_1, _to_2)
+def _to_3(connection: Connection) -> None:
+    """The ways to change the audit that are neither UPDATE nor DELETE."""
+    is_sqlite = connection.dialect.name == "sqlite"
+    for statement in _APPEND_ONLY_ALSO_SQLITE if is_sqlite else _APPEND_ONLY_ALSO_POSTGRESQL:
+        connection.execute(text(statement))
+
+
+MIGRATIONS = (_to_1, _to_2, _to_3)
 """``MIGRATIONS[n]`` leads from version n to n + 1."""
 
 

@@ -16,6 +16,8 @@ from openmse.console.errors import ConsoleConfigError, ConsoleStoreError
 from openmse.console.settings import ConsoleSettings
 from openmse.console.store import schema
 
+SETUP_LINK = "setup_link"
+"""The fact that holds the hash of a set-up link that is open."""
 CONNECT_WITHIN_S = 5
 POSTGRESQL = {
     "connect_timeout": CONNECT_WITHIN_S,
