@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from operating import OTHER, Site, site
+from operating import NODES, OTHER, Site, site
 
 from openmse.lab.programs import CONFIG_PATH
 from openmse.lab.topology import Topology
@@ -159,7 +159,11 @@ def _power_switch(at: Site, *, works: bool) -> Iterator[list[str]]:
 
 
 def _install_agent(at: Site) -> None:
-    for name in ("mse1", "mse2"):
+    """Once: both nodes are restarted for it."""
+    is_there = f"test -x {AGENT} && grep -q fencing {CONFIG_PATH}"
+    if all(at.run(name, "sh", "-c", is_there).returncode == 0 for name in NODES):
+        return
+    for name in NODES:
         script = SCRIPT.format(share=at.lab.places.share)
         command = f"cat > {AGENT}; chmod 755 {AGENT}; sync {AGENT}"
         assert at.run(name, "sh", "-c", command, typed=script).returncode == 0
