@@ -104,8 +104,9 @@ class Site:
         deadline = time.monotonic() + 60
         while True:
             told = [self.status(name) for name in ("mse1", "mse2")]
-            if [each.get("sync") for each in told] == ["sync", "sync"]:
-                return
+            epochs = {each["register"]["epoch"] for each in told if each.get("register")}
+            if [each.get("sync") for each in told] == ["sync", "sync"] and len(epochs) == 1:
+                return  # a node that has just started may not have heard of the newest config yet
             assert time.monotonic() < deadline, told
             time.sleep(0.2)
 
