@@ -36,11 +36,11 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """Whatever is in tests/lab has the machine to itself (tests/everything.py); and, after the
+    """Whatever is in tests/lab has a phase to itself (tests/everything.py); and, after the
     shuffle, what takes long is begun first."""
     for item in items:
         if item.path.is_relative_to(LABORATORY):
-            item.add_marker(pytest.mark.alone)
+            item.add_marker(pytest.mark.laboratory)
     yield
     items.sort(key=lambda item: _begins_at(item.path))
 

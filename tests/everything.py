@@ -1,8 +1,9 @@
-"""Every test in two phases: ``make test``. Arguments are passed on to pytest in both.
+"""Every test in three phases: ``make test``. Arguments are passed on to pytest in each.
 
-First what measures no time, ``--jobs`` files side by side; then, one after another with nothing
-beside it, what is marked ``alone``: laboratories, and tests that hold the product to milliseconds.
-The second phase runs also when the first has failed. One seed gives both their random order.
+First what measures no time, ``--jobs`` files side by side. Then the laboratories, as many files
+side by side: they mostly wait, for boots and leases, and each is a world of its own. Then, one after
+another with nothing beside it, what is marked ``alone``: it holds the product to milliseconds.
+A phase runs also when one before has failed. One seed gives all their random order.
 
 ``python tests/everything.py [--jobs N] [-m EXPRESSION] [what pytest takes]``
 """
@@ -74,12 +75,13 @@ class Outcome:
         return [f"{took_s:6.0f} s  {name}" for name, took_s in files if took_s >= LONG_S]
 
 
-def phases(jobs: int, expression: str) -> tuple[Phase, Phase]:
-    """The two phases, in their order; ``expression`` narrows both down."""
+def phases(jobs: int, expression: str) -> tuple[Phase, ...]:
+    """The phases, in their order; ``expression`` narrows each down."""
     also = f" and ({expression})" if expression else ""
     beside = ("-n", str(jobs), "--dist", "loadfile", "--no-loadscope-reorder")
     return (
-        Phase("side by side", f"not alone{also}", beside),
+        Phase("side by side", f"not laboratory and not alone{also}", beside),
+        Phase("laboratories", f"laboratory and not alone{also}", beside),
         Phase("one by one", f"alone{also}", ("-p", "no:xdist")),
     )
 
@@ -130,7 +132,7 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 
 def main() -> int:
-    """Run both phases and tell what came of them; 0 if nothing failed."""
+    """Run all phases and tell what came of them; 0 if nothing failed."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--jobs", type=int, default=int(os.environ.get("JOBS", "2")))
     parser.add_argument("--randomly-seed", type=int, default=random.SystemRandom().getrandbits(32))

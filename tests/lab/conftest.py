@@ -13,6 +13,15 @@ from openmse.lab import cleanup, requirements
 from openmse.lab.laboratory import Laboratory, Wanted
 from openmse.lab.topology import IMAGE_ROOT, Places
 
+LONG = (
+    "test_product_console.py",
+    "test_product_failures.py",
+    "test_product_operating.py",
+    "test_product_pairing.py",
+    "test_product_witness.py",
+)
+"""Files that take longer than a minute."""
+
 
 def why_no_laboratory() -> str:
     """The reason why laboratories cannot be built here, or ''."""
@@ -25,9 +34,11 @@ def why_no_laboratory() -> str:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs root where it cannot be had; and the tests of the one pair come last, so that
-    it never runs beside another laboratory."""
-    items.sort(key=lambda item: "one_pair" in getattr(item, "fixturenames", ()))
+    """Skip what needs root where it cannot be had; and the files with the one pair come last, so
+    that no other laboratory is built while it is there: of these, those that take longest first, so
+    that at the end of the phase no worker waits for the other."""
+    paired = {item.path for item in items if "one_pair" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: (item.path in paired, item.path.name not in LONG))
     if os.geteuid() == 0:
         return
     for item in items:

@@ -9,7 +9,7 @@ from operating import NODES, Site, site
 from openmse.lab import linux, outage
 from openmse.lab.workload import Workload
 
-pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(240)]
 
 SENDERS = (
     "select application_name || ' ' || host(client_addr) || ' ' || state from pg_stat_replication"

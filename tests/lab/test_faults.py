@@ -12,7 +12,7 @@ from openmse.lab import linux
 from openmse.lab.laboratory import Laboratory
 from openmse.lab.programs import HEARTBEAT_PORTS, PYTHON, REPLICATION_PORT
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.alone]
 
 MSE1, MSE2 = "10.10.10.11", "10.10.10.12"
 

@@ -59,6 +59,7 @@ def _traces(name: str) -> list[str]:
 
 
 @pytest.mark.root
+@pytest.mark.alone  # it looks at the host, where others build theirs meanwhile
 def test_a_laboratory_leaves_the_host_as_it_was(lab_name: str) -> None:
     before = _host_network()
     laboratory = Laboratory.up(lab_name, Wanted(is_bare=True))

@@ -1,4 +1,4 @@
-"""``make test`` itself: two phases, both to their end, and one answer."""
+"""``make test`` itself: three phases, each to its end, and one answer."""
 
 import os
 import subprocess
@@ -10,11 +10,18 @@ SETTINGS = """
 [pytest]
 markers =
     alone: nothing runs beside it
+    laboratory: only others run beside it
     slow: not run here
 """
 TESTS = {
     "test_beside.py": "import os\ndef test_it(): assert 'PYTEST_XDIST_WORKER' in os.environ\n",
     "test_too.py": "def test_it(): assert True\ndef test_wrong(): assert False\n",
+    "test_laboratory.py": (
+        "import os, pytest\npytestmark = pytest.mark.laboratory\n"
+        "def test_it(): assert 'PYTEST_XDIST_WORKER' in os.environ\n"
+        "@pytest.mark.alone\n"
+        "def test_quick(): assert 'PYTEST_XDIST_WORKER' not in os.environ\n"
+    ),
     "test_alone.py": (
         "import os, pytest\npytestmark = pytest.mark.alone\n"
         "def test_it(): assert 'PYTEST_XDIST_WORKER' not in os.environ\n"
@@ -55,7 +62,8 @@ def test_a_failure_does_not_keep_the_rest_from_being_run(tmp_path: Path) -> None
         1,
         [
             "side by side    2 passed, 1 failed",
-            "one by one      1 passed, 1 skipped",
+            "laboratories    1 passed",
+            "one by one      2 passed, 1 skipped",
             "FAILED test_too.py::test_wrong",
         ],
     )
@@ -64,5 +72,5 @@ def test_a_failure_does_not_keep_the_rest_from_being_run(tmp_path: Path) -> None
 def test_one_empty_phase_is_no_failure(tmp_path: Path) -> None:
     assert _run(tmp_path, "-k", "skipped") == (
         0,
-        ["side by side    no tests", "one by one      1 skipped"],
+        ["side by side    no tests", "laboratories    no tests", "one by one      1 skipped"],
     )
