@@ -1,8 +1,9 @@
 """Every test in three phases: ``make test``. Arguments are passed on to pytest in each.
 
 First what measures no time, ``--jobs`` files side by side. Then the laboratories, as many files
-side by side: they mostly wait, for boots and leases, and each is a world of its own. Then, one after
-another with nothing beside it, what is marked ``alone``: it holds the product to milliseconds.
+side by side: they mostly wait, for boots and leases, and each is a world of its own. Then, one
+after another with nothing beside it, what is marked ``alone``: it holds the product to
+milliseconds.
 A phase runs also when one before has failed. One seed gives all their random order.
 
 ``python tests/everything.py [--jobs N] [-m EXPRESSION] [what pytest takes]``
