@@ -8,12 +8,17 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.workermanage import NodeManager
 
 HERE = Path(__file__).parent
 LABORATORY = HERE / "lab"
 LONG = ("simulation", "browser", "exploration", "integration/postgres", "integration/console")
 """Folders with the files that take longest, which are begun first: so at the end of the phase no
 worker waits for the other."""
+
+WORKERS_END_WITHIN_S = 20
+"""Interrupted workers hear it after 5 s and take 10 s at the most to remove their laboratories; of
+themselves, xdist's 10 s would kill them meanwhile."""
 
 # Hundreds of processes are started from these sources: they are compiled once, not by each.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -25,11 +30,12 @@ settings.load_profile("suite")
 
 
 def pytest_configure() -> None:
-    """Hear Ctrl-C and SIGQUIT like a program in the foreground.
+    """Hear Ctrl-C and SIGQUIT like a program in the foreground, and let workers tidy up after it.
 
     A job in the background of a script, as continuous integration may run us, begins with both
     ignored, and children inherit that: commands and servers under test would not hear theirs.
     """
+    NodeManager.EXIT_TIMEOUT = WORKERS_END_WITHIN_S
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 

@@ -13,7 +13,7 @@ from openmse.lab import presence_rules
 from openmse.lab.programs import PYTHON
 from openmse.lab.workload import Workload
 
-pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(240)]
 
 DATA = "/var/lib/openmse/postgres/data"
 BACK_MS_MAX = 250

@@ -188,18 +188,20 @@ def test_a_new_primary_and_an_old_copy_of_another_group(apart: Site) -> None:
     apart.ok("mse1", "node", "init")
     apart.start("mse1")
     apart.until(lambda: apart.told("mse1").get("admits_clients"), "the new group serves", 30)
+    secret = apart.run("mse1", "cat", "/var/lib/openmse/postgres/client_password").stdout
+    authority = apart.run("mse1", "cat", "/var/lib/openmse/pki/ca.crt").stdout
+    client.write_files(apart.lab.places, secret.strip(), authority)
+    apart.lab.slow("mse2", delay_ms=60)  # so that the copy takes longer than a look at it
     with _copy_watched(apart, "mse2") as percents:
         apart.ok("mse1", *PEER, *WITNESS)
         apart.until_mode("SYNC", 60)
+    apart.lab.heal()
     print(f"progress of the copy, percent: {percents}")
     assert len(set(percents)) > 1, percents
     assert percents == sorted(percents), "the progress of the copy never goes down"
     kept = apart.run("mse2", "ls", "/var/lib/openmse/postgres").stdout.split()
     assert [name for name in kept if name.startswith("data.left-")], kept
     assert "data_kept" in apart.events("mse2")
-    secret = apart.run("mse1", "cat", "/var/lib/openmse/postgres/client_password").stdout
-    authority = apart.run("mse1", "cat", "/var/lib/openmse/pki/ca.crt").stdout
-    client.write_files(apart.lab.places, secret.strip(), authority)
     with apart.load():
         assert apart.value("select count(*) from pg_class where relname = 'old_group'") == "0"
         apart.ok("mse1", "ha", "switchover")
