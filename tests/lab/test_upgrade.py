@@ -22,7 +22,7 @@ from openmse.lab.topology import Kind
 from openmse.lab.workload import wait_for
 from openmse.wire.versions import OLDEST_VERSION, WIRE_VERSION
 
-pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(300)]
 
 PREVIOUS = f"""\
 import openmse.wire.versions as versions
