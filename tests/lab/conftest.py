@@ -14,13 +14,11 @@ from openmse.lab.laboratory import Laboratory, Wanted
 from openmse.lab.topology import IMAGE_ROOT, Places
 
 LONG = (
-    "test_product_console.py",
-    "test_product_failures.py",
     "test_product_operating.py",
     "test_product_pairing.py",
     "test_product_witness.py",
 )
-"""Files that take longer than a minute."""
+"""Files that take longer than a minute, of those that are not ``alone``."""
 
 
 def why_no_laboratory() -> str:

@@ -21,7 +21,7 @@ from stage import CHROMIUM, axe_faults, launch
 
 from openmse.lab.demo_console import fingerprint_of
 
-pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(240)]
 
 ADMIN, OPERATOR, VIEWER = "anna", "otto", "vera"
 SECRET = "a quiet winter evening"
