@@ -78,6 +78,7 @@ def test_freezer(is_unified: bool) -> None:
             process.wait(0.2)
         group.thaw()
         assert process.communicate(timeout=10)[0] == "said\n"
+        (path / "made" / "by systemd").mkdir(parents=True)
     finally:
         group.thaw()
         process.kill()

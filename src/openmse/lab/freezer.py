@@ -51,10 +51,12 @@ class Freezer:
         return (self.path / "freezer.state").read_text().strip() == "FROZEN"
 
     def remove(self) -> None:
-        """Remove the empty group."""
-        if self.path is not None:
+        """Remove the empty group, with those that something on the machine has made below it."""
+        if self.path is None:
+            return
+        for folder, _, _ in os.walk(self.path, topdown=False):
             with contextlib.suppress(FileNotFoundError):
-                self.path.rmdir()
+                os.rmdir(folder)
 
     def _write(self, word: str) -> None:
         if self.path is not None:
