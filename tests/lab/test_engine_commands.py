@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +45,9 @@ Database successfully stopped
 {ADMIN_STOPPED}\
 Health Monitor successfully stopped
 """
+
+
+INSTALL = Path(__file__).resolve().parents[2] / "tools/install"
 
 
 class Node:
@@ -121,6 +125,12 @@ def test_a_node_is_started_looked_at_and_stopped(node: Node) -> None:
     )
     again = node.msed("start")
     assert (again.returncode, again.stdout) == (0, "MSE Platform is already running.\n")
+
+    node.write("/root/openmse/tools/install", INSTALL.read_text())
+    home = ["env", "OPENMSE_HOME=/opt/openmse/venv"]
+    refused = node.lab.exec("mse1", [*home, "bash", "/root/openmse/tools/install"])
+    assert (refused.returncode, refused.stdout) == (3, ""), refused
+    assert "This machine still runs a node (pid" in refused.stderr
 
     before = set(node.pids().values())
     restarted = node.msed("restart")
