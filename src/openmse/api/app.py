@@ -16,6 +16,7 @@ from openmse.api import (
     answers,
     metrics,
     routes_change,
+    routes_facts,
     routes_licences,
     routes_people,
     routes_read,
@@ -37,6 +38,7 @@ from openmse.api.errors import (
     fault_of,
 )
 from openmse.api.events import EventPage
+from openmse.api.facts import ConfigView, JournalPage
 from openmse.api.hub import LicencesTold, MonitorTold, Reason
 from openmse.api.info import Info
 from openmse.api.licences import LicenceChanged, LicencesView
@@ -47,11 +49,14 @@ from openmse.errors import MseError
 from openmse.node.control.snapshot import Snapshot
 from openmse.platform.candidate import Candidate
 from openmse.platform.exchange import Exchanged
+from openmse.platform.status.ha_info import HaInfo
+from openmse.platform.status.server_info import ServerInfo
 
 _LOG = logging.getLogger("openmse.api")
 _OWN = (
     *(Snapshot, Summary, Info, EventPage, Operation, SettingsView, TakeoverView, ErrorBody),
     *(LicencesView, LicenceChanged, Exchanged, Candidate),
+    *(ServerInfo, HaInfo, JournalPage, ConfigView),
 )
 _PUBLIC = ("/v1/hello", "/v1/candidate")
 _REF = "#/components/schemas/{name}"
@@ -72,6 +77,7 @@ def build(context: Context | None) -> FastAPI:
     app.include_router(routes_read.public)
     for router in (
         routes_read.router,
+        routes_facts.router,
         stream.router,
         routes_change.router,
         routes_people.router,

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from openmse.cli.config_faults import faults_of
 from openmse.cli.machine import config_path, json_option, load_config, print_json
 from openmse.errors import ConfigError
 
@@ -27,30 +28,12 @@ def check(ctx: click.Context, file: str | None, as_json: bool) -> None:
         found = load(path)
     except ConfigError as error:
         if as_json:
-            print_json(_faults(path, error))
+            print_json(faults_of(path, error))
         raise
     if as_json:
         print_json([])
         return
     click.echo(f"{path} is in order: {found.node.name}, {found.node.role.value}.")
-
-
-def _faults(path: Path, error: ConfigError) -> list[dict[str, object]]:
-    """Each fault for programs; ``line`` counts from 1 and is null where none can be named."""
-    from openmse.node.config_load import ConfigFaults, line_of
-
-    if not isinstance(error, ConfigFaults):
-        return [{"key": "", "line": None, "sentence": error.sentence, "hint": error.hint}]
-    text = path.read_text(encoding="utf-8")
-    return [
-        {
-            "key": fault.key,
-            "line": line_of(text, fault.key) or None,
-            "sentence": fault.sentence,
-            "hint": fault.hint,
-        }
-        for fault in error.faults
-    ]
 
 
 @config.command()

@@ -3,7 +3,6 @@
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import click
 import msgspec
@@ -131,38 +130,20 @@ class ReplayDiffers(MseError):
     code = "MSE-JRN-001"
 
 
-class _Step(msgspec.Struct):
-    """A recorded step for programs: events and effects by kind, as the core names them."""
-
-    line: int
-    software: str
-    event: dict[str, Any]
-    effects: list[dict[str, Any]]
-
-
-def _named(value: object) -> dict[str, Any]:
-    return {"kind": type(value).__name__, "value": value}
-
-
 @journal.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
 @click.option("--decisions", is_flag=True, help="Only steps that decided something.")
 @json_option
 def show(file: str, decisions: bool, as_json: bool) -> None:
     """The steps in a journal file, one line each; with --json one JSON value a line."""
-    from openmse.node.runtime.journal import QUIET
+    from openmse.cli.journal_steps import shown, step_of
     from openmse.node.runtime.replay import Reader
 
-    for entry in Reader(Path(file)):
-        loud = [effect for effect in entry.effects if not isinstance(effect, QUIET)]
-        if decisions and not loud:
-            continue
-        shown = loud if decisions else entry.effects
-        event = entry.event
+    for entry, effects in shown(Reader(Path(file)), decisions=decisions):
         if as_json:
-            step = _Step(entry.line, entry.software, _named(event), [*map(_named, shown)])
-            click.echo(msgspec.json.encode(step).decode())
+            click.echo(msgspec.json.encode(step_of(entry, effects)).decode())
             continue
+        event = entry.event
         click.echo(f"{entry.line:>6} {event.at / 1e9:.6f} {type(event).__name__} {event!r}")
-        for effect in shown:
+        for effect in effects:
             click.echo(f"         -> {effect!r}")

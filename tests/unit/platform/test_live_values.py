@@ -1,6 +1,7 @@
 """Where the live values come from: processes, the clock's zone, the node's level."""
 
 import os
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -48,6 +49,26 @@ def test_memory_and_age_of_a_real_process() -> None:
     assert 0 <= age_s < 60
     assert processes.memory([child.pid]) == processes.Memory(0, 0)  # it has ended
     assert processes.guard_of(os.getpid(), known) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give capabilities away")
+def test_memory_as_the_management_api_may_see_it() -> None:
+    """Without SYS_PTRACE, which its unit does not have, it is nearly what root sees."""
+    setpriv = shutil.which("setpriv")
+    assert setpriv is not None  # of util-linux, which is essential
+    program = (
+        "import sys; from openmse.platform.status import processes as p\n"
+        "found = p.memory([int(sys.argv[1])]); print(found.used, found.allocated)\n"
+    )
+    less = [setpriv, "--bounding-set=-all,+dac_override", sys.executable, "-c", program]
+    block = bytearray(64 << 20)
+    done = subprocess.run([*less, str(os.getpid())], check=True, capture_output=True, text=True)
+    whole = processes.memory([os.getpid()])
+    assert whole is not None
+    used, allocated = map(int, done.stdout.split())
+    assert len(block) < used < 1.5 * whole.used
+    assert used > 0.8 * whole.used
+    assert allocated > len(block)
 
 
 @pytest.mark.parametrize(

@@ -254,6 +254,8 @@ def _monitor(
 def _memory(picture: Snapshot, services: tuple[int, ...]) -> processes.Memory | None:
     known = processes.parents()
     monitor = picture.pids.get("health-monitor")
+    if monitor not in known:
+        return None  # what this process cannot see at all is not nothing
     roots = {pid for pid in (*picture.pids.values(), *services) if pid}
     guard = processes.guard_of(monitor, known) if monitor else None
     if guard is not None:

@@ -32,8 +32,9 @@ Exit 0 while the health monitor runs, 4 while it does not, 1 where what is saved
 
 They change nothing. Values come from the health monitor's control socket, which answers root and
 the members of the group `openmse`; while it is stopped, from the register and the group's facts on
-disk, which only root may read. Memory, sessions and sizes need root; what a user
-may not see, or what this engine does not have, has no line.
+disk, which only root may read. Sessions and sizes need root; what a user may not see, or
+what this engine does not have, has no line. The management API tells the same facts
+(`GET /v1/server-info` and `GET /v1/ha-info`), and so does the console, on the engine's page.
 """
 
 _MEANINGS = (
@@ -72,7 +73,9 @@ _MEANINGS = (
     ),
     (
         "`Used Memory`",
-        "of all processes of the product, shared pages counted once (MB of 2^20 bytes)",
+        "of all processes of the product, shared pages counted once (MB of 2^20 bytes). Only root "
+        "with all its capabilities may see how pages are shared; for others, the management API "
+        "among them, the largest process's share stands for that, so that a few MB may lack",
     ),
     ("`Allocated Memory`", "what they have reserved for themselves, used or not"),
     ("`Max Memory`", "of the machine, or of its control group"),

@@ -21,8 +21,9 @@ _KIB = re.compile(r"^(\w+):\s+(\d+) kB$", re.MULTILINE)
 class Memory(Struct, frozen=True):
     """Memory of the product on this machine, in bytes.
 
-    ``used``: in main memory, shared pages counted once (proportional set size). ``allocated``:
-    what its processes have reserved for themselves and share, used or not.
+    ``used``: in main memory, shared pages counted once: the proportional set size, or, where the
+    caller may not see that, what is each process's own and the largest share of what they share.
+    ``allocated``: what its processes have reserved for themselves and share, used or not.
     """
 
     used: int
@@ -62,19 +63,31 @@ def kib_fields(text: str) -> dict[str, int]:
 
 def memory(pids: Iterable[int]) -> Memory | None:
     """Memory of these processes together; None where the caller may not see it."""
-    used = private = shared = 0
+    used: int | None = 0
+    private = own = shared = mapped = 0
     for pid in pids:
         try:
-            rollup = kib_fields((PROC / str(pid) / "smaps_rollup").read_text())
             status = kib_fields((PROC / str(pid) / "status").read_text())
+            share = _proportional(pid)
         except PermissionError:
             return None
         except OSError:  # it has ended meanwhile
             continue
-        used += rollup.get("Pss", 0)
+        used = used + share if used is not None and share is not None else None
         private += status.get("VmData", 0)
+        own += status.get("RssAnon", 0)
         shared = max(shared, status.get("RssShmem", 0))
-    return Memory(used, private + shared)
+        mapped = max(mapped, status.get("RssFile", 0))
+    return Memory(own + shared + mapped if used is None else used, private + shared)
+
+
+def _proportional(pid: int) -> int | None:
+    """The proportional set size; None for a process that this one may not look into."""
+    try:
+        rollup = (PROC / str(pid) / "smaps_rollup").read_text()
+    except PermissionError:
+        return None
+    return kib_fields(rollup).get("Pss", 0)
 
 
 def guard_of(health_monitor: int, known: Mapping[int, int]) -> int | None:
