@@ -11,19 +11,27 @@ from api_machine import CalmCore, Machine, Served
 from click.testing import CliRunner
 from live_core import LiveCore, serving
 
-from openmse.cli.main import mse
+from openmse.cli.main import root
+from openmse.ha.events import Commanded, Maintenance
+from openmse.ha.state import Node
 from openmse.node.runtime.background import Background
 from openmse.node.runtime.journal import Journal, files
 
+NOBODY = (1 << 22) + 1
+"""A number that Linux gives no process."""
 NAME = "00000001.journal.jsonl"
 
 
 class SeenCore(CalmCore):
-    """A health monitor with a process: the one that runs the test."""
+    """A health monitor with a process: the one that runs the test, or another."""
+
+    def __init__(self, node: Node, pid: int = 0) -> None:
+        super().__init__(node)
+        self.pid = pid or os.getpid()
 
     def facts(self) -> Any:
-        """With a process that /proc knows."""
-        pids = {"health-monitor": os.getpid(), "postgres": None}
+        """With that process."""
+        pids = {"health-monitor": self.pid, "postgres": None}
         return msgspec.structs.replace(super().facts(), pids=pids)
 
 
@@ -37,7 +45,7 @@ def seen(machine: Machine) -> Iterator[Served]:
 
 def _printed(machine: Machine, *words: str) -> Any:
     """What ``mse`` prints as JSON on this machine."""
-    done = CliRunner().invoke(mse, ["--config", str(machine.config), *words, "--json"])
+    done = CliRunner().invoke(root, ["--config", str(machine.config), *words, "--json"])
     assert done.exit_code in (0, 4), done.output
     return msgspec.json.decode(done.stdout)
 
@@ -46,7 +54,8 @@ def _written(machine: Machine, steps: int = 30) -> Path:
     """A journal as the health monitor writes it; its one file."""
     core = LiveCore(serving())
     core.pass_time(steps / 10)
-    background = Background()
+    core.post(Commanded(core.node.now, "c", Maintenance(True)))
+    background = Background("journal")
     journal = Journal(machine.state / "journal", background)
     for step in core.steps:
         journal.record(*step)
@@ -86,17 +95,18 @@ def test_what_is_told_while_the_health_monitor_is_stopped(machine: Machine) -> N
         assert (told["is_running"], told["fields"]) == (False, None)
 
 
-def test_a_process_that_cannot_be_seen_has_no_memory(shared: Served) -> None:
-    """Its health monitor says that it is process 17, which is none of ours."""
-    assert not Path("/proc/17/cwd/nothing").exists()
-    told = shared.ok("GET", "/v1/server-info")["monitor"]
-    assert (told["db_disk_mb"], told["max_memory_mb"] > 0) == (None, True)
+def test_a_process_that_cannot_be_seen_has_no_memory(machine: Machine) -> None:
+    """Null, as everything that cannot be told, and not 0."""
+    with machine.monitor(SeenCore(serving(), pid=NOBODY)), machine.serve() as served:
+        told = served.ok("GET", "/v1/server-info")["monitor"]
+    assert (told["used_memory_mb"], told["allocated_memory_mb"]) == (None, None)
+    assert told["max_memory_mb"] > 0
 
 
 def test_a_journal_is_read_in_pages(machine: Machine) -> None:
     """Every step once, as 'mse ha journal show --json' prints it."""
     path = _written(machine)
-    done = CliRunner().invoke(mse, ["ha", "journal", "show", str(path), "--json"])
+    done = CliRunner().invoke(root, ["ha", "journal", "show", str(path), "--json"])
     printed = [msgspec.json.decode(line) for line in done.stdout.splitlines()]
     assert len(printed) >= 30
     with machine.serve() as served:
