@@ -31,6 +31,7 @@ CHARTED = ("pair-status", "pair-owner-lost")
 PAGES = {
     "engines": "/engines",
     "engine": "/engines/1",
+    "engine-server": "/engines/1/server",
     "engine-edit": "/engines/1/edit",
     "pairs": "/pairs",
     "pair-status": "/pairs/1",

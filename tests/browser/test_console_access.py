@@ -12,6 +12,7 @@ IS_PAIRED = True
 PAGES = (
     "/engines",
     "/engines/1",
+    "/engines/1/server",
     "/engines/1/edit",
     "/engines/new",
     "/pairs",

@@ -127,6 +127,26 @@ def test_a_new_address_shows_what_was_confirmed(
     until(lambda: client.get(path).json()["reachability"] == "ok", "it is heard again", 20)
 
 
+def test_server_and_pair_as_the_engine_prints_them(clients: dict[str, Any], site: Site) -> None:
+    """Page and API ask the engine at that moment; what does not answer is said, and no more."""
+    client, at = clients["viewer"], "/api/v1/engines/2/server"
+    told = client.get(at).json()
+    with site.nodes["mse2"].serving_client() as node:
+        printed = node.get("/v1/ha-info").json()
+        assert {k: v for k, v in printed.items() if k != "format"} == told["ha"]
+        config = node.get("/v1/server-info").json()["config"]
+    server = told["server"]
+    assert {key: config[key] for key in server["config"]} == server["config"]
+    assert server["monitor"]["max_memory_mb"] > 0
+    assert (told["ha"]["role"], len(told["ha"]["peers"])) == ("secondary", 1)
+    text = client.get("/engines/2/server").text
+    for word in ("Server of mse2", server["config"]["serial"], told["ha"]["peers"][0]["address"]):
+        assert word in text
+    assert 'href="/engines/2/server"' in client.get("/engines/2").text
+    assert client.get("/api/v1/engines/99/server").status_code == 404
+    assert client.get("/engines/99/server").status_code == 404
+
+
 def test_an_engine_is_added_by_the_rules_of_the_wizard(clients: dict[str, Any], site: Site) -> None:
     """Names, addresses and what is here already are looked at before anything is sent."""
     client, node = clients["administrator"], site.nodes["mse1"]

@@ -15,6 +15,7 @@ API = "/api/v1"
 COUNTERPARTS = {
     "GET /engines": "GET /engines",
     "GET /engines/{engine_id:int}": "GET /engines/{engine_id}",
+    "GET /engines/{engine_id:int}/server": "GET /engines/{engine_id}/server",
     "POST /engines/{engine_id:int}/synchronize": "POST /engines/{engine_id}/synchronize",
     "POST /engines/{engine_id:int}/edit": "PATCH /engines/{engine_id}",
     "POST /engines/{engine_id:int}/delete": "DELETE /engines/{engine_id}",

@@ -66,6 +66,7 @@ SPEAKING = (
     "console/app.py",
     "console/headers.py",
     "console/licensing.py",
+    "console/server_facts.py",
     "platform/engine.py",
     "platform/exchange.py",
     "platform/licence.py",

@@ -16,6 +16,7 @@ def all_routers() -> list[APIRouter]:
         pairs,
         past,
         people,
+        server,
         stop,
         witness,
     )
@@ -24,6 +25,7 @@ def all_routers() -> list[APIRouter]:
         add_engine,
         engines,
         licences,
+        server,
         stop,
         pairs,
         pairing,
