@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from api_machine import Served
 from live_pair import Site, until
 from stage import ADMIN, ConsoleProcess
 
@@ -131,11 +132,10 @@ def test_server_and_pair_as_the_engine_prints_them(clients: dict[str, Any], site
     """Page and API ask the engine at that moment; what does not answer is said, and no more."""
     client, at = clients["viewer"], "/api/v1/engines/2/server"
     told = client.get(at).json()
-    with site.nodes["mse2"].serving_client() as node:
-        printed = node.get("/v1/ha-info").json()
-        assert {k: v for k, v in printed.items() if k != "format"} == told["ha"]
-        config = node.get("/v1/server-info").json()["config"]
-    server = told["server"]
+    node = Served(site.nodes["mse2"], site.nodes["mse2"].port)
+    printed = node.ok("GET", "/v1/ha-info")
+    assert {key: value for key, value in printed.items() if key != "format"} == told["ha"]
+    config, server = node.ok("GET", "/v1/server-info")["config"], told["server"]
     assert {key: config[key] for key in server["config"]} == server["config"]
     assert server["monitor"]["max_memory_mb"] > 0
     assert (told["ha"]["role"], len(told["ha"]["peers"])) == ("secondary", 1)
