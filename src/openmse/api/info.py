@@ -9,6 +9,7 @@ from msgspec import Struct
 from openmse import __version__
 from openmse.api.context import Context
 from openmse.api.licences import engine_of
+from openmse.cli.platform_machine import service_facts
 from openmse.errors import CommandRefused, MseError
 from openmse.node import group as group_file
 from openmse.node.config import Role
@@ -17,6 +18,7 @@ from openmse.platform import measure
 from openmse.platform.candidate import Candidate, this_machine
 from openmse.platform.engine import Engine
 from openmse.platform.machines import device_type
+from openmse.platform.steps import OfferedStep
 from openmse.platform.who import peers_of
 from openmse.wire.versions import WIRE_VERSION
 
@@ -74,6 +76,8 @@ class Info(Struct, frozen=True, kw_only=True):
     services: tuple[ServiceView, ...]
     offers: tuple[str, ...]
     """The parts of the product that this engine has; others appear here as they are built."""
+    steps: tuple[OfferedStep, ...]
+    """What a console's wizard asks for in the name of those parts, once the engine was added."""
 
 
 def info_of(ctx: Context) -> Info:
@@ -103,6 +107,7 @@ def info_of(ctx: Context) -> Info:
         is_monitor_up=snapshot is not None,
         services=(_platform(ctx),),
         offers=_offers(engine),
+        steps=service_facts().steps(ctx.node.places),
     )
 
 

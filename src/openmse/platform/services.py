@@ -1,10 +1,11 @@
-"""What the status commands need of the mobility services; the service framework fills it in.
+"""What status commands and wizards need of the services; the service framework fills it in.
 
 A framework subclasses ``ServiceFacts``; the class itself is an engine without services.
 """
 
 from openmse.node.config import Places
 from openmse.platform.status.server_info import ContextAware, ServiceInfo, TrapDestination
+from openmse.platform.steps import OfferedStep
 
 
 class ServiceFacts:
@@ -24,4 +25,8 @@ class ServiceFacts:
 
     def trap_destinations(self, places: Places) -> tuple[TrapDestination, ...]:
         """Where notifications go by default."""
+        return ()
+
+    def steps(self, places: Places) -> tuple[OfferedStep, ...]:
+        """What a console asks for in its wizard once it has added this engine, in this order."""
         return ()

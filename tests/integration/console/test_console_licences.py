@@ -6,10 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from api_machine import Served
 from issuer import Issuer, be_machine
 from live_pair import PASSWORD, NodeFiles, Site, until
 from stage import SECRET, ConsoleProcess
+
+from openmse.node.config import Places
+from openmse.platform.services import ServiceFacts
+from openmse.platform.steps import Choice, FieldKind, OfferedStep, StepField
 
 BIG = 3 << 20
 
@@ -232,6 +238,82 @@ def test_the_wizard_offers_licences_and_stops_nobody(
             assert "Licensing off" in client.get("/licences").text
         finally:
             be_machine(state, "VA-Standard")
+
+
+class _Asking(ServiceFacts):
+    """A part of the product that asks for something, and a step that no console knows."""
+
+    def steps(self, places: Places) -> tuple[OfferedStep, ...]:
+        """Sent to a call that every engine has."""
+        kinds = tuple(Choice(value=one, title=one) for one in ("automatic", "manual"))
+        fields = (
+            StepField(
+                name="failover_wait_s",
+                title="Wait <s>",
+                kind=FieldKind.NUMBER,
+                value=2.0,
+                is_required=True,
+            ),
+            StepField(name="failback_type", title="Way back", kind=FieldKind.CHOICE, choices=kinds),
+            StepField(name="is_experimental", title="Try", kind=FieldKind.SWITCH, value=False),
+        )
+        known = OfferedStep(
+            key="tracking", title="100 % tracked", path="/v1/ha/settings", fields=fields
+        )
+        return (known, msgspec.structs.replace(known, key="far", path="/v1/../elsewhere"))
+
+
+@pytest.mark.timeout(120)
+def test_a_step_that_the_engine_describes(
+    site: Site, console: ConsoleProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shown, checked, sent and noted, without this console knowing what it is about."""
+    monkeypatch.setattr("openmse.api.info.service_facts", _Asking)
+    with console.logged_in() as client:
+        number, _ = _mse1(console, site, client)
+        client.delete(f"/api/v1/engines/{number}")
+        licensing = str(_wizard(client, site, "mse1").url.path)
+        number = _id(client, "mse1")
+        step = licensing.replace("licensing", "tracking")
+        assert f'href="{step}"' in client.get(licensing).text
+        page = client.get(step).text
+        for told in ("100 % tracked", "Wait &lt;s&gt;", 'value="2"', "Way back", "Skip"):
+            assert told in page, told
+        assert "elsewhere" not in page
+        wait = "field-failover_wait_s"
+        assert "This is needed." in client.post(step, data={wait: ""}).text
+        assert client.post(step, data={wait: "soon"}).status_code == 422
+        wrong = client.post(step, data={wait: "0.1"})
+        assert wrong.status_code == 409
+        assert 'value="0.1"' in wrong.text
+        done = client.post(step, data={wait: "2.5", "field-failback_type": "automatic"})
+        assert str(done.url.path).endswith("/done")
+        node = Served(site.nodes["mse1"], site.nodes["mse1"].port)
+        settings = node.ok("GET", "/v1/ha/settings")
+        assert (settings["failover_wait_s"], settings["failback_type"]) == (2.5, "automatic")
+        _by_a_program(client, number, node)
+        noted = client.get("/api/v1/audit", params={"action": "change settings"}).json()["entries"]
+        assert [one["outcome"] for one in noted[:3]] == ["done", "done", "refused"]
+        assert noted[0]["detail"] == "100 % tracked"
+        history = client.get(f"/api/v1/engines/{number}/synchronizations").json()
+        assert "100 % tracked" in history["synchronizations"][0]["sentence"]
+
+
+def _by_a_program(client: Any, number: int, node: Served) -> None:
+    path = f"/api/v1/engines/{number}/steps"
+    (described,) = client.get(path).json()["steps"]
+    assert [one["kind"] for one in described["fields"]] == ["number", "choice", "switch"]
+    for values, field in (
+        ({"failover_wait_s": "soon"}, "failover_wait_s"),
+        ({"failover_wait_s": 2, "failback_type": "perhaps"}, "failback_type"),
+        ({"failover_wait_s": 2, "other": 1}, "other"),
+    ):
+        refused = client.post(f"{path}/tracking", json={"values": values})
+        assert (refused.status_code, set(refused.json()["error"]["fields"])) == (422, {field})
+    assert client.post(f"{path}/far", json={"values": {}}).status_code == 404
+    values = {"failover_wait_s": 2, "failback_type": "manual", "is_experimental": False}
+    assert client.post(f"{path}/tracking", json={"values": values}).status_code == 200
+    assert node.ok("GET", "/v1/ha/settings")["failback_type"] == "manual"
 
 
 def _to_the_claim(client: Any, site: Site, number: int) -> str:

@@ -24,6 +24,7 @@ COUNTERPARTS = {
     "POST /engines/new/{draft_id}/trust": "POST /engines",
     "POST /engines/new/{draft_id}/claim": "POST /engines",
     "POST /engines/new/{draft_id}/licensing": "POST /engines/{engine_id}/licences",
+    "POST /engines/new/{draft_id}/{step}": "POST /engines/{engine_id}/steps/{key}",
     "GET /licences": "GET /licences",
     "GET /engines/{engine_id:int}/licences": "GET /engines/{engine_id}/licences",
     "POST /engines/{engine_id:int}/licences": "POST /engines/{engine_id}/licences",

@@ -67,6 +67,7 @@ SPEAKING = (
     "console/headers.py",
     "console/licensing.py",
     "console/server_facts.py",
+    "console/engine_steps.py",
     "platform/engine.py",
     "platform/exchange.py",
     "platform/licence.py",

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from openmse.console.errors import NodeRefused, NodeUnreachable
+from openmse.console.nodes.steps import OfferedStep
 
 TEXT_MAX = 4000
 """Characters of what an engine says that are kept; a real sentence has a few hundred."""
@@ -91,6 +92,7 @@ class Info(Struct, frozen=True):
     is_monitor_up: bool = False
     services: tuple[Service, ...] = ()
     offers: tuple[str, ...] = ()
+    steps: tuple[OfferedStep, ...] = ()
 
 
 class Summary(Struct, frozen=True):

@@ -1,7 +1,8 @@
 """The wizard that adds an engine: each step is a URL, the draft is kept in the store.
 
-The steps follow what the engine offers: parts that it does not have are left out. No password is
-ever kept: it is used for the claim, in the step where it is typed.
+The steps follow what the engine offers: parts that it does not have are left out, and steps that it
+describes itself are shown by that description (``nodes.steps``). No password is ever kept: it is
+used for the claim, in the step where it is typed.
 """
 
 import asyncio
@@ -12,9 +13,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from openmse import ports
-from openmse.console import licensing
+from openmse.console import engine_steps, licensing
 from openmse.console.context import console_of
-from openmse.console.errors import FormError, NodeRefused
+from openmse.console.errors import FormError, NodeRefused, NotFound
 from openmse.console.managing import (
     Wanted,
     add_engine,
@@ -24,6 +25,7 @@ from openmse.console.managing import (
     who_answers,
 )
 from openmse.console.nodes.licences import Licences
+from openmse.console.nodes.steps import OfferedStep, by_key, usable
 from openmse.console.pages.common import form_of, go, page
 from openmse.console.pages.licences import shown_values, status_of, uploaded
 from openmse.console.people.access import Administrator
@@ -35,7 +37,7 @@ router = APIRouter(include_in_schema=False)
 KIND = "engine"
 BEFORE_CLAIM = (("connect", "Connection"), ("trust", "Identity"), ("claim", "Log in"))
 OFFERED = (("licensing", "licensing", "Licensing"),)
-"""What an engine may offer, and the step that this adds: its key and its title."""
+"""What an engine may offer, and the step of this console's own that this adds: key and title."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class WizardStep:
     state: str
     """done or open"""
     href: str
+    is_theirs: bool = False
+    """Whether the title is the engine's word."""
 
 
 def steps_of(draft: Draft, current: str) -> list[WizardStep]:
@@ -55,12 +59,14 @@ def steps_of(draft: Draft, current: str) -> list[WizardStep]:
     keys = [key for key, _ in titles]
     at = keys.index(current) if current in keys else 0
     first = len(BEFORE_CLAIM) if "engine_id" in draft.data else 0  # a claim is not made twice
+    theirs = dict(_described(draft))
     return [
         WizardStep(
             key,
             title,
             "done" if index < at else "open",
             f"/engines/new/{draft.id}/{key}" if first <= index < at else "",
+            is_theirs=key in theirs,
         )
         for index, (key, title) in enumerate(titles)
     ]
@@ -69,7 +75,13 @@ def steps_of(draft: Draft, current: str) -> list[WizardStep]:
 def _offered(draft: Draft) -> list[tuple[str, str]]:
     """The steps that follow the claim, by what the engine has told that it offers."""
     offers = draft.data.get("offers", [])
-    return [(key, title) for offer, key, title in OFFERED if offer in offers]
+    ours = [(key, title) for offer, key, title in OFFERED if offer in offers]
+    return ours + _described(draft)
+
+
+def _described(draft: Draft) -> list[tuple[str, str]]:
+    """Key and title of each step that the engine has described."""
+    return [(str(key), str(title)) for key, title in draft.data.get("steps", [])]
 
 
 def _after_claim(draft: Draft, key: str = "") -> str:
@@ -115,6 +127,8 @@ async def _claimed_page(
     console = console_of(request)
     if step not in [key for key, _ in _offered(draft)] + ["done"]:
         return go(request, _after_claim(draft))
+    if step in dict(_described(draft)):
+        return await _step_page(request, principal, draft, step)
     live = console.fleet.get(int(draft.data["engine_id"]))
     found: Licences | None = None
     error: MseError | None = None
@@ -135,6 +149,29 @@ async def _claimed_page(
         **more,
     }
     return _page(request, principal, draft, step, **values)
+
+
+async def _step_page(
+    request: Request, principal: Principal, draft: Draft, key: str, **more: Any
+) -> Response:
+    """A step as the engine describes it at this moment; who does not answer stops nobody."""
+    console = console_of(request)
+    offered: OfferedStep | None = None
+    error: MseError | None = None
+    try:
+        steps = await engine_steps.read(console, int(draft.data["engine_id"]))
+        offered = engine_steps.step_of(steps, key)
+    except MseError as unread:
+        error = unread
+    values = {
+        "template": "engines/new_step.html",
+        "offered": offered,
+        "error": error,
+        "form": None,
+        "continue_url": _after_claim(draft, key),
+        **more,
+    }
+    return _page(request, principal, draft, key, **values)
 
 
 @router.post("/engines/new/{draft_id}/licensing")
@@ -222,18 +259,51 @@ async def claim(request: Request, principal: Administrator, draft_id: str) -> Re
         return _page(request, principal, draft, "claim", error=error, is_taken=is_taken, status=409)
     except MseError as error:
         return _page(request, principal, draft, "claim", error=error, status=409)
-    known = {"engine_id": claimed.engine_id, "offers": list(claimed.info.offers)}
+    known = {
+        "engine_id": claimed.engine_id,
+        "offers": list(claimed.info.offers),
+        "steps": [(step.key, step.title) for step in usable(claimed.info.steps)],
+    }
     draft = await asyncio.to_thread(lambda: console.engines.keep_draft(draft, **known))
     return go(request, _after_claim(draft))
+
+
+@router.post("/engines/new/{draft_id}/{step}")
+async def send_step(
+    request: Request, principal: Administrator, draft_id: str, step: str
+) -> Response:
+    """Send what a step that the engine described has asked for, then go on."""
+    console = console_of(request)
+    draft = await asyncio.to_thread(console.engines.draft, draft_id, principal.user_name, KIND)
+    if "engine_id" not in draft.data or step not in dict(_described(draft)):
+        raise NotFound("There is no such step; nothing was changed.")
+    engine_id = int(draft.data["engine_id"])
+    form = await form_of(request)
+    try:
+        offered = engine_steps.step_of(await engine_steps.read(console, engine_id), step)
+    except MseError as error:
+        return await _step_page(request, principal, draft, step, error=error, status=409)
+    values: dict[str, Any] = {"form": form}
+    try:
+        await engine_steps.send(console, request, principal, engine_id, (offered, form))
+    except FormError as error:
+        values |= {"errors": error.fields, "status": 422}
+        return await _step_page(request, principal, draft, step, **values)
+    except MseError as error:
+        fields = getattr(error, "fields", {})
+        values |= {"errors": by_key(offered, fields), "error": error, "status": 409}
+        return await _step_page(request, principal, draft, step, **values)
+    return go(request, _after_claim(draft, step))
 
 
 def _page(request: Request, principal: Principal, draft: Draft, step: str, **more: Any) -> Response:
     values = {"errors": {}, "error": None, "is_taken": False, **more}
     status = values.pop("status", 200)
+    template = values.pop("template", f"engines/new_{step}.html")
     return page(
         request,
         principal,
-        f"engines/new_{step}.html",
+        template,
         status=status,
         section="engines",
         draft=draft,
