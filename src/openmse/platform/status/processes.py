@@ -22,7 +22,8 @@ class Memory(Struct, frozen=True):
     """Memory of the product on this machine, in bytes.
 
     ``used``: in main memory, shared pages counted once: the proportional set size, or, where the
-    caller may not see that, what is each process's own and the largest share of what they share.
+    caller may not see that, what is each process's own and the largest part of what they share
+    (a little more: what a child has of its parent counts in both).
     ``allocated``: what its processes have reserved for themselves and share, used or not.
     """
 
