@@ -1,4 +1,4 @@
-"""The settings of the admin process: one small TOML file, which may be absent.
+"""The settings of the admin process: one small TOML file, which may be absent at its usual place.
 
 The node's own file says who this machine is; here stands only what belongs to this process. Every
 fault names the file, the key, what is wrong and what to do.
@@ -47,12 +47,21 @@ class ManagementConfig(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     limits: LimitsSection = field(default_factory=LimitsSection)
 
 
-def load(path: Path) -> ManagementConfig:
-    """The checked settings in ``path``; defaults where it is absent. Raises ConfigError."""
+def load(path: Path, *, usual: Path = DEFAULT_PATH) -> ManagementConfig:
+    """The checked settings in ``path``; ``usual`` alone may be absent, and means the defaults then.
+
+    Raises: ConfigError.
+    """
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
-        return ManagementConfig()
+    except FileNotFoundError as error:
+        if path == usual:
+            return ManagementConfig()
+        raise ConfigError(
+            f"There is no file {path}; nothing was changed.",
+            f"Check the path (--management, or the environment). Without a name {usual} is read, "
+            "and without that file the defaults hold.",
+        ) from error
     except OSError as error:
         raise ConfigError(
             f"{path} cannot be read: {error.strerror}.", "Check the path and its permissions."

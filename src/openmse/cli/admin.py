@@ -22,7 +22,7 @@ file_option = click.option(
     default=settings.DEFAULT_PATH,
     envvar="OPENMSE_MANAGEMENT",
     show_default=True,
-    help="The settings of the management API.",
+    help="The settings of the management API. A file that is named has to be there.",
 )
 
 

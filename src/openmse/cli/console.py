@@ -17,7 +17,7 @@ config_option = click.option(
     default=DEFAULT_PATH,
     envvar="OPENMSE_CONSOLE_CONFIG",
     show_default=True,
-    help="The console's settings; defaults where the file is absent.",
+    help="The console's settings. A file that is named has to be there.",
 )
 
 
@@ -49,11 +49,11 @@ def recover(path: Path) -> None:
     from openmse.console.app import make_console
     from openmse.console.people.login import new_setup_link
     from openmse.console.settings import load
-    from openmse.console.store.store import open_store
+    from openmse.console.store.store import open_existing
 
     settings = load(path)
     try:
-        made = make_console(settings, open_store(settings))
+        made = make_console(settings, open_existing(settings))
         made.audit.add(who="command line", action="recover", outcome="begun")
         click.echo(new_setup_link(made))
         made.store.close()

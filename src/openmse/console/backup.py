@@ -16,11 +16,17 @@ from typing import Any, TextIO
 from sqlalchemy import Connection, Integer, Table, func, insert, literal, select
 
 from openmse import __version__
-from openmse.console import certificate
 from openmse.console.errors import Conflict, ConsoleStoreError
 from openmse.console.settings import ConsoleSettings
 from openmse.console.store import schema
-from openmse.console.store.store import SETUP_LINK, Store, now, open_sqlite, open_store
+from openmse.console.store.store import (
+    SETUP_LINK,
+    Store,
+    now,
+    open_existing,
+    open_sqlite,
+    open_store,
+)
 
 FORMAT = 1
 FILES = ("tls.crt", "tls.key")
@@ -34,9 +40,11 @@ _Row = tuple[Table, dict[str, Any]]
 
 
 def save(settings: ConsoleSettings, file: Path) -> str:
-    """Write a backup (mode 0600, all of it or nothing); a sentence about it."""
-    certificate.files(settings)
-    store = open_store(settings)
+    """Write a backup (mode 0600, all of it or nothing); a sentence about it.
+
+    Raises: MseError, also where there is no store: an empty backup would replace a good one.
+    """
+    store = open_existing(settings)
     part = file.with_name(f"{file.name}.part")
     count = 0
     try:

@@ -1,6 +1,7 @@
 """The console's settings: one small TOML file, frozen values; every fault names the key.
 
-Where the file is absent the defaults hold: a newcomer needs none.
+Where the file at its usual place is absent the defaults hold: a newcomer needs none. One that was
+named, and is not there, is a mistake: the defaults would be another console's.
 """
 
 import ipaddress
@@ -110,12 +111,21 @@ class ConsoleSettings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         return f"https://{f'[{host}]' if ':' in host else host}:{self.console.port}"
 
 
-def load(path: Path) -> ConsoleSettings:
-    """The settings in ``path``, or the defaults where the file is absent. Raises ConfigError."""
+def load(path: Path, *, usual: Path = DEFAULT_PATH) -> ConsoleSettings:
+    """The settings in ``path``; ``usual`` alone may be absent, and means the defaults then.
+
+    Raises: ConsoleConfigError.
+    """
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
-        return ConsoleSettings()
+    except FileNotFoundError as error:
+        if path == usual:
+            return ConsoleSettings()
+        raise ConsoleConfigError(
+            f"There is no file {path}; nothing was changed.",
+            f"Check the path (--config, or the environment). Without a name {usual} is read, and "
+            "without that file the defaults hold.",
+        ) from error
     except OSError as error:
         raise ConsoleConfigError(f"{path} cannot be read: {error.strerror}.") from error
     return parse(data, path)

@@ -342,6 +342,17 @@ def test_two_administrators_cannot_lower_each_other_at_once(
     store.close()
 
 
+def test_a_backup_needs_a_store_and_makes_none(settings: ConsoleSettings, tmp_path: Path) -> None:
+    """What is saved of nothing would replace the last good backup."""
+    file = tmp_path / "backup.jsonl"
+    for _ in range(2):  # the first made nothing that the second could take for a store
+        with pytest.raises(ConsoleStoreError, match="There is no store of a console"):
+            save(settings, file)
+    assert not file.exists()
+    open_store(settings).close()
+    assert "entries are saved" in save(settings, file)
+
+
 def test_a_backup_is_secret_and_opens_no_door_again(tmp_path: Path) -> None:
     """Whatever was there under the name it is written by; a set-up link is no part of it, and is
     left out of one that has it."""

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 
 from openmse.api.audit import Audit, AuditEntry
 from openmse.api.config import ManagementConfig, load, parse
@@ -26,6 +27,7 @@ from openmse.api.people import (
     token_id_of,
 )
 from openmse.api.store import ManagementPlaces, prepare
+from openmse.cli.main import root
 from openmse.errors import (
     CommandFailed,
     CommandRefused,
@@ -49,9 +51,20 @@ def places(tmp_path: Path) -> ManagementPlaces:
 
 
 def test_an_absent_file_means_the_defaults(tmp_path: Path) -> None:
-    found = load(tmp_path / "management.toml")
+    usual = tmp_path / "management.toml"
+    found = load(usual, usual=usual)
     assert found == ManagementConfig()
     assert found.management.port == 8466
+
+
+@pytest.mark.parametrize("arguments", [["config", "check"], ["fingerprint", "--management"]])
+def test_a_file_that_is_named_has_to_be_there(arguments: list[str], tmp_path: Path) -> None:
+    absent = tmp_path / "absent.toml"
+    done = CliRunner().invoke(root, ["admin", *arguments, str(absent)])
+    assert isinstance(done.exception, ConfigError), done.output
+    assert done.exception.exit_code == 2
+    assert str(absent) in done.exception.sentence
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

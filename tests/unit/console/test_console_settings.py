@@ -3,7 +3,10 @@
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from openmse.cli.main import root as cli
+from openmse.console.errors import ConsoleStoreError
 from openmse.console.settings import ConsoleSettings, load, parse
 from openmse.errors import ConfigError
 
@@ -11,11 +14,50 @@ FILE = Path("/etc/openmse/console.toml")
 
 
 def test_without_a_file_the_defaults_hold(tmp_path: Path) -> None:
-    """A newcomer needs no file."""
-    settings = load(tmp_path / "absent.toml")
+    """A newcomer needs no file at the usual place."""
+    usual = tmp_path / "console.toml"
+    settings = load(usual, usual=usual)
     assert settings == ConsoleSettings()
     assert settings.shown_url == "https://localhost:8443"
     assert settings.is_sqlite
+
+
+@pytest.mark.parametrize("by_name", [True, False], ids=["option", "environment"])
+@pytest.mark.parametrize("command", ["run", "recover", "backup", "restore"])
+def test_a_file_that_is_named_has_to_be_there(command: str, by_name: bool, tmp_path: Path) -> None:
+    """The defaults would be another console's: exit 2, and no backup is written over."""
+    file, absent = tmp_path / "backup.jsonl", str(tmp_path / "absent.toml")
+    file.write_text("the last good one")
+    arguments = ["console", command, *(["--config", absent] if by_name else [])]
+    arguments += [str(file)] if command in ("backup", "restore") else []
+    done = CliRunner(env={"OPENMSE_CONSOLE_CONFIG": absent}).invoke(cli, arguments)
+    assert isinstance(done.exception, ConfigError), done.output
+    assert (done.exception.code, done.exception.exit_code) == ("MSE-CON-002", 2)
+    assert absent in done.exception.sentence
+    assert [path.name for path in tmp_path.iterdir()] == ["backup.jsonl"]
+    assert file.read_text() == "the last good one"
+
+
+@pytest.mark.parametrize("command", ["backup", "recover"])
+@pytest.mark.parametrize("is_empty", [False, True], ids=["none", "empty"])
+def test_without_a_store_nothing_is_saved_and_none_is_made(
+    command: str, is_empty: bool, tmp_path: Path
+) -> None:
+    """Settings that name a directory where no console was: not a byte is written."""
+    state, config, file = tmp_path / "state", tmp_path / "console.toml", tmp_path / "backup.jsonl"
+    config.write_text(f'[paths]\nstate_dir = "{state}"\n')
+    file.write_text("the last good one")
+    if is_empty:
+        state.mkdir()
+        (state / "console.db").touch()
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    arguments = ["console", command, "--config", str(config)]
+    done = CliRunner().invoke(cli, [*arguments, *([str(file)] if command == "backup" else [])])
+    assert isinstance(done.exception, ConsoleStoreError), done.output
+    assert "none was made" in done.exception.sentence
+    assert done.exception.exit_code == 1
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    assert file.read_text() == "the last good one"
 
 
 @pytest.mark.parametrize(

@@ -54,10 +54,7 @@ class Store:
             with self._engine.begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
-            raise ConsoleStoreError(
-                f"The console's store cannot be used: {_reason(error)}.",
-                "Check its disk (or the PostgreSQL server); pairs are not affected.",
-            ) from error
+            raise _cannot_be_used(error) from error
 
     read = write
 
@@ -129,6 +126,46 @@ def open_store(settings: ConsoleSettings) -> Store:
     """
     if settings.is_sqlite:
         return open_sqlite(settings.sqlite_file)
+    return Store(_server(settings))
+
+
+def open_existing(settings: ConsoleSettings) -> Store:
+    """The store that the settings name, for what makes no sense without one; makes none.
+
+    Raises: as ``open_store``, and ConsoleStoreError where there is none.
+    """
+    where = f"in {settings.sqlite_file}" if settings.is_sqlite else "in that database"
+    if not _is_there(settings):
+        raise ConsoleStoreError(
+            f"There is no store of a console {where}; nothing was changed, and none was made.",
+            "Name the settings of the console that you mean (--config FILE); a new console makes "
+            "its store when it is started for the first time.",
+        )
+    return open_store(settings)
+
+
+def _is_there(settings: ConsoleSettings) -> bool:
+    """Whether a console has made its tables there. Changes nothing; raises as ``open_store``."""
+    path = settings.sqlite_file
+    try:
+        if settings.is_sqlite and not path.stat().st_size:
+            return False
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise _cannot_be_opened(path, error) from error
+    engine = _file(path) if settings.is_sqlite else _server(settings)
+    try:
+        with engine.connect() as connection:
+            return schema.version_of(connection) > 0
+    except SQLAlchemyError as error:
+        raise _cannot_be_used(error) from error
+    finally:
+        engine.dispose()
+
+
+def _server(settings: ConsoleSettings) -> Engine:
+    """A PostgreSQL server, not asked yet."""
     try:
         url = make_url(settings.store.url)
     except (ArgumentError, ValueError):
@@ -139,7 +176,7 @@ def open_store(settings: ConsoleSettings) -> Store:
         ) from None  # the cause would show the address, and what is secret in it
     if settings.store.password_file:
         url = url.set(password=_first_line(Path(settings.store.password_file)))
-    return Store(_engine(url))
+    return _engine(url)
 
 
 def open_sqlite(path: Path) -> Store:
@@ -148,11 +185,12 @@ def open_sqlite(path: Path) -> Store:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
     except OSError as error:
-        raise ConsoleStoreError(
-            f"The store {path} cannot be opened: {error.strerror}.",
-            "Check the directory and who may write there ([paths] state_dir).",
-        ) from error
-    return Store(_engine(URL.create("sqlite", database=str(path))))
+        raise _cannot_be_opened(path, error) from error
+    return Store(_file(path))
+
+
+def _file(path: Path) -> Engine:
+    return _engine(URL.create("sqlite", database=str(path)))
 
 
 def _engine(url: URL) -> Engine:
@@ -185,6 +223,20 @@ def _first_line(path: Path) -> str:
         raise ConsoleStoreError(
             f"The password file {path} of the store cannot be read, or is empty."
         ) from error
+
+
+def _cannot_be_opened(path: Path, error: OSError) -> ConsoleStoreError:
+    return ConsoleStoreError(
+        f"The store {path} cannot be opened: {error.strerror}.",
+        "Check the directory and who may write there ([paths] state_dir).",
+    )
+
+
+def _cannot_be_used(error: SQLAlchemyError) -> ConsoleStoreError:
+    return ConsoleStoreError(
+        f"The console's store cannot be used: {_reason(error)}.",
+        "Check its disk (or the PostgreSQL server); pairs are not affected.",
+    )
 
 
 def _reason(error: SQLAlchemyError) -> str:
