@@ -69,6 +69,16 @@ def _is_locked_out(browser: Any, console: ConsoleProcess) -> None:
     context.close()
 
 
+def _looks(page: Any) -> Any:
+    """Of a pair's page: the filter, and whether the state's shape and word are written small."""
+    return page.evaluate(
+        "(() => { const look = (what) => getComputedStyle(document.querySelector(what));"
+        " const muted = look('main .muted').color;"
+        " return [look('main').filter, look('#pair-status .glyph').color === muted,"
+        " look('#pair-status .mark').color === muted] })()"
+    )
+
+
 @pytest.mark.timeout(120)
 def test_a_console_that_dies_is_told_and_comes_back(page: Any, console: ConsoleProcess) -> None:
     """Silence is shown after three seconds, buttons are disabled; nothing typed is lost. Before
@@ -88,8 +98,10 @@ def test_a_console_that_dies_is_told_and_comes_back(page: Any, console: ConsoleP
     watching.wait_for_selector("#stale:visible", timeout=8000)
     assert "No word from the console for" in watching.locator("#stale").inner_text()
     watching.wait_for_selector("#pair-switchover button:disabled")
+    assert _looks(watching) == ["grayscale(1)", True, True], "it may be otherwise by now"
     console.start()
     watching.wait_for_selector("#stale", state="hidden", timeout=15_000)
+    assert _looks(watching) == ["none", False, False]
     watching.wait_for_selector("#pair-switchover button:enabled", timeout=15_000)
     page.goto(wizard)
     assert page.input_value("#f-name") == "mse9"
