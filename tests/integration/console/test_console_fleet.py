@@ -1,6 +1,7 @@
 """More engines than are followed in full, and what can go wrong with one connection."""
 
 import asyncio
+import re
 import ssl
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -46,6 +47,16 @@ def test_many_engines_are_shown_by_their_summaries(root: Path) -> None:
                 overview = client.get("/pairs").text
                 assert overview.count("<strong>node0000</strong>") == 1
                 assert 'sse-swap="pairs:' in overview
+                facts = re.compile(
+                    r"node0003</strong><span class=.sub.><span class=.mono.>127\.0\.0\.1</span>"
+                    r" · Virtual appliance · \d.*node0003</strong></a><span class=.sub.>Virtual",
+                    re.DOTALL,
+                )
+                one = "/pairs?text=node0003"
+                until(lambda: facts.search(client.get(one).text), "both machines' facts", 30)
+                assert "No pair matches." in client.get("/pairs?show=trouble").text
+                found = client.get("/api/v1/pairs?text=node0003").json()["pairs"]
+                assert [pair["name"] for pair in found] == ["node0002 + node0003"]
                 metrics = client.get("/metrics").text
                 assert f'pair_owner{{node="node{COUNT - 2:04}"' in metrics
                 with follower(client, "/engines"), follower(client, "/pairs"):

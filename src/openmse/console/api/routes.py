@@ -13,8 +13,9 @@ from openmse.console.api.described import ERRORS, SECURITY
 from openmse.console.context import Console, console_of
 from openmse.console.errors import FormError
 from openmse.console.live.newcomer import newcomer
+from openmse.console.live.overview import find_pairs
 from openmse.console.live.pairing import PairOrder
-from openmse.console.live.pairs import PairView, pair_view, pairs_of
+from openmse.console.live.pairs import PairView, pair_view
 from openmse.console.live.views import SORT_KEYS, ListQuery, engine_view, find
 from openmse.console.nodes.models import GroupSettings
 from openmse.console.pages import moves, stop, witness
@@ -173,10 +174,13 @@ async def stop_engine(
 
 
 @router.get("/pairs")
-async def list_pairs(request: Request, _principal: Viewer) -> models.PairsOut:
-    """All pairs."""
+async def list_pairs(
+    request: Request, _principal: Viewer, *, text: str = "", show: str = ""
+) -> models.PairsOut:
+    """Pairs, trouble first; ``show``: trouble."""
     console, now_s = console_of(request), time.monotonic()
-    views = [pair_view(pair, now_s) for pair in pairs_of(console.fleet.all())]
+    found = find_pairs(console.topics.ranked(), ListQuery(text=text, show=show))
+    views = [pair_view(one.pair, now_s) for one in found]
     return models.PairsOut(pairs=[_pair_out(console, view) for view in views])
 
 

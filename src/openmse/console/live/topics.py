@@ -9,6 +9,7 @@ from openmse.console.errors import NotFound
 from openmse.console.live.actions import Actions
 from openmse.console.live.fleet import Fleet, newest
 from openmse.console.live.newcomer import newcomer
+from openmse.console.live.overview import Ranked, rank_of
 from openmse.console.live.pairs import Pair, PairView, pair_of, pair_view, pairs_of
 from openmse.console.live.specials import specials
 from openmse.console.live.state import EngineLive
@@ -30,6 +31,7 @@ class Topics:
         self._fleet = fleet
         self._actions = actions
         self._views: dict[int, tuple[object, EngineView]] = {}
+        self._ranks: dict[int, tuple[object, int]] = {}
         self._rows: dict[tuple[str, int, str], _Kept] = {}
 
     def renderers(self) -> Mapping[str, Callable[[str, str], Mapping[str, str]]]:
@@ -91,6 +93,20 @@ class Topics:
 
         stamps = tuple(live.stamp(now_s) for live in pair.lives)
         return self._kept(("pair", pair.id, language), stamps, look)
+
+    def ranked(self) -> list[Ranked]:
+        """Every pair with how pressing it is, which is looked at again only when something of it
+        has changed."""
+        now_s, found = time.monotonic(), []
+        if len(self._ranks) > KEPT_MAX:
+            self._ranks.clear()  # of pairs that are long gone, too
+        for pair in pairs_of(self._fleet.all()):
+            stamp = tuple(live.stamp(now_s) for live in pair.lives)
+            kept = self._ranks.get(pair.id)
+            if kept is None or kept[0] != stamp:
+                kept = self._ranks[pair.id] = (stamp, rank_of(pair_view(pair, now_s)))
+            found.append(Ranked(pair, kept[1]))
+        return found
 
     def _kept(
         self,

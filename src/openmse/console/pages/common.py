@@ -6,12 +6,14 @@ from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from openmse.console.context import console_of
 from openmse.console.i18n import LANGUAGES, chosen
+from openmse.console.live.views import SORT_KEYS, ListQuery
 from openmse.console.people.roles import Principal
 from openmse.errors import MseError
 
@@ -83,6 +85,27 @@ def own_path(url: str, default: str = "/engines") -> str:
     """A path of this console, never another host (as in ``//elsewhere``)."""
     is_own = url.startswith("/") and not url.startswith("//") and "\\" not in url
     return url if is_own and url.isprintable() else default
+
+
+def list_query(request: Request) -> ListQuery:
+    """The query of a list as the URL has it; what cannot be used counts as not given."""
+    given = request.query_params
+    number = given.get("page", "1")
+    sort = given.get("sort", "trouble")
+    return ListQuery(
+        text=given.get("text", "")[:100],
+        show=given.get("show", ""),
+        sort=sort if sort in SORT_KEYS else "trouble",
+        is_descending=given.get("down", "") == "1",
+        page=int(number) if number.isdecimal() and len(number) < 6 and int(number) else 1,
+    )
+
+
+def list_url(request: Request, **changes: str) -> str:
+    """The same list with some of its query changed; '' leaves out."""
+    given = {k: v for k, v in request.query_params.items() if v} | changes
+    query = urlencode({k: v for k, v in given.items() if v})
+    return f"{request.url.path}?{query}"
 
 
 async def form_of(request: Request) -> dict[str, str]:

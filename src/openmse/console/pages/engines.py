@@ -3,7 +3,6 @@
 import asyncio
 import time
 from typing import Any
-from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
@@ -11,7 +10,7 @@ from fastapi.responses import RedirectResponse, Response
 from openmse.console.context import console_of
 from openmse.console.errors import FormError, OtherIdentity
 from openmse.console.live.pairs import pair_of
-from openmse.console.live.views import SORT_KEYS, ListQuery, engine_view, find
+from openmse.console.live.views import ListQuery, engine_view, find
 from openmse.console.managing import (
     Change,
     change_engine,
@@ -20,7 +19,15 @@ from openmse.console.managing import (
     forget_engine,
     synchronize_engine,
 )
-from openmse.console.pages.common import form_of, go, is_fragment, language_of, page
+from openmse.console.pages.common import (
+    form_of,
+    go,
+    is_fragment,
+    language_of,
+    list_query,
+    list_url,
+    page,
+)
 from openmse.console.people.access import Administrator, Viewer
 from openmse.console.people.roles import Principal
 from openmse.errors import MseError
@@ -67,36 +74,17 @@ async def engines_page(request: Request, principal: Viewer) -> Response:
         "q": wanted,
         "columns": [(key, label, _sort_url(request, wanted, key)) for key, label in COLUMNS],
         "pages": max(1, -(-count // wanted.size)),
-        "url_of": lambda number: _url(request, page=str(number)),
+        "url_of": lambda number: list_url(request, page=str(number)),
     }
     template = "engines/table.html" if is_fragment(request) else "engines/list.html"
     return page(request, principal, template, topics=topics, **values)
-
-
-def list_query(request: Request) -> ListQuery:
-    """The query as the URL has it; what cannot be used counts as not given."""
-    given = request.query_params
-    number = given.get("page", "1")
-    sort = given.get("sort", "trouble")
-    return ListQuery(
-        text=given.get("text", "")[:100],
-        show=given.get("show", ""),
-        sort=sort if sort in SORT_KEYS else "trouble",
-        is_descending=given.get("down", "") == "1",
-        page=int(number) if number.isdecimal() and len(number) < 6 and int(number) else 1,
-    )
-
-
-def _url(request: Request, **changes: str) -> str:
-    given = {k: v for k, v in request.query_params.items() if v} | changes
-    return f"/engines?{urlencode({k: v for k, v in given.items() if v})}"
 
 
 def _sort_url(request: Request, wanted: ListQuery, key: str) -> str:
     if not key:
         return ""
     down = "1" if wanted.sort == key and not wanted.is_descending else ""
-    return _url(request, sort=key, down=down, page="")
+    return list_url(request, sort=key, down=down, page="")
 
 
 @router.get("/engines/{engine_id:int}")

@@ -10,58 +10,56 @@ from msgspec.structs import asdict
 
 from openmse.console.context import Console, console_of
 from openmse.console.errors import NotFound
-from openmse.console.live.pairs import Pair, PairView, pairs_of
+from openmse.console.live.overview import Ranked, find_pairs
+from openmse.console.live.pairs import Pair, PairView
 from openmse.console.live.state import EngineLive
 from openmse.console.live.topics import chart_points
 from openmse.console.nodes.models import GroupSettings
-from openmse.console.pages.common import language_of, page
+from openmse.console.pages.common import language_of, list_query, list_url, page
 from openmse.console.people.access import Viewer
 from openmse.errors import MseError
 
 router = APIRouter(include_in_schema=False)
-PAIRS_A_PAGE = 50
 
 
 @router.get("/pairs")
 async def overview(request: Request, principal: Viewer) -> Response:
-    """Each secondary with its primaries, and how each pair is."""
+    """Each secondary with its primaries, and how each pair is; the query is in the URL."""
     console = console_of(request)
-    pairs = sorted(pairs_of(console.fleet.all()), key=lambda pair: _secondary_name(pair).lower())
-    number, pages = page_of(request.query_params.get("page", ""), len(pairs))
-    shown = pairs[(number - 1) * PAIRS_A_PAGE : number * PAIRS_A_PAGE]
+    wanted = list_query(request)
+    ranked = console.topics.ranked()
+    found = find_pairs(ranked, wanted)
+    number, pages = page_of(wanted.page, len(found), wanted.size)
+    shown = found[(number - 1) * wanted.size : number * wanted.size]
     language = language_of(request, principal)
-    groups: dict[str, list[Pair]] = {}
+    groups: dict[str, list[Ranked]] = {}
     cells: dict[str, str] = {}
-    for pair in shown:
-        groups.setdefault(_secondary_name(pair), []).append(pair)
-        cells |= console.topics.pair_row(pair, language)
+    for one in shown:
+        groups.setdefault(one.secondary_name, []).append(one)
+        cells |= console.topics.pair_row(one.pair, language)
     return page(
         request,
         principal,
         "pairs/overview.html",
-        topics=[f"pairs:{'-'.join(str(pair.id) for pair in shown)}"] if shown else [],
+        topics=[f"pairs:{'-'.join(str(one.pair.id) for one in shown)}"] if shown else [],
         section="pairs",
         groups=groups,
         cells=cells,
+        q=wanted,
         number=number,
         pages=pages,
-        count=len(pairs),
+        count=len(found),
+        total=len(ranked),
+        trouble=sum(one.is_trouble for one in ranked),
+        url_of=lambda number: list_url(request, page=str(number)),
         unpaired=[live.engine for live in console.fleet.all() if not live.engine.group_key],
     )
 
 
-def page_of(asked: str, count: int) -> tuple[int, int]:
+def page_of(asked: int, count: int, size: int) -> tuple[int, int]:
     """The page that is shown, from 1, and how many there are. Pure."""
-    pages = max(1, -(-count // PAIRS_A_PAGE))
-    number = int(asked) if asked.isdecimal() and len(asked) < 7 else 1
-    return min(max(number, 1), pages), pages
-
-
-def _secondary_name(pair: Pair) -> str:
-    for live in pair.lives:
-        if not live.engine.is_primary:
-            return live.engine.name
-    return pair.other_name
+    pages = max(1, -(-count // size))
+    return min(max(asked, 1), pages), pages
 
 
 @router.get("/pairs/{engine_id:int}")
