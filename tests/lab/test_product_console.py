@@ -28,6 +28,17 @@ SECRET = "a quiet winter evening"
 PAIR = "/pairs/1"
 VENDOR = Path(__file__).parents[2] / "src/openmse/console/static/vendor/htmx.min.js"
 STEP_MS = 40_000
+COLLECT_PERCENTS = """
+window.percents = []
+const place = document.getElementById('action-progress')
+const look = () => {
+  const bar = place.querySelector('progress')
+  if (bar) percents.push(bar.value)
+}
+look()
+new MutationObserver(look).observe(place, { childList: true, subtree: true })
+"""
+"""What the bar of an action's page shows, each time that it is drawn."""
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +101,19 @@ def accessible(page: Any, theme: str = "light") -> None:
     faults = axe_faults(page)
     page.emulate_media(color_scheme="light")
     assert not faults, "\n".join(faults)
+
+
+FOCUSED = "document.activeElement.textContent.trim()"
+
+
+def tab_to(page: Any, text: str) -> None:
+    """Press Tab until what has this text has the focus, which can be seen there."""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate(FOCUSED) == text:
+            break
+    assert page.evaluate(FOCUSED) == text
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
 
 
 def log_in(stage: Stage, page: Any, name: str) -> None:
@@ -179,12 +203,18 @@ def pair_it(stage: Stage, page: Any) -> None:
     page.fill("#f-witness_password", WITNESS_PASSWORD)
     page.click("button:has-text('Pair mse1 with mse2')")
     page.wait_for_url("**/actions/*")
+    page.evaluate(COLLECT_PERCENTS)
     seen(page, "#action-steps li", "synchronization")
     stage.picture(page, "05-pairing-steps")
     seen(page, "#action-state", "done")
     steps = page.locator("#action-steps").inner_text()
     for word in ("pairing password", "making them voters", "synchronization"):
         assert word in steps
+    percents = page.evaluate("window.percents")
+    print(f"         percents of the copy: {percents}")
+    assert len(set(percents)) > 1, "the copy is measured, not only begun and ended"
+    assert percents == sorted(percents)
+    assert 0 <= percents[0] < percents[-1] <= 100
     accessible(page)
     stage.picture(page, "06-paired")
 
@@ -239,22 +269,32 @@ def a_viewer_can_only_look(stage: Stage, page: Any) -> None:
 
 
 def an_operator_moves_the_service(stage: Stage, page: Any, kind: str, to: str) -> None:
-    """With a dialog that names the machines, and the steps of both of them."""
+    """With a dialog that names the machines, and the steps of both of them. The switchover is
+    somebody's who has no mouse."""
     page.goto(stage.console.url + PAIR)
     button = f"#pair-{kind} button"
     seen(page, f"{button}:enabled")
     assert page.locator("#pair-takeover").count() == 0
-    page.click(button)
+    if kind == "switchover":
+        tab_to(page, "Switchover…")
+        page.keyboard.press("Enter")
+    else:
+        page.click(button)
     seen(page, "dialog[open]")
-    assert page.evaluate("document.activeElement.textContent") == "Cancel"
+    assert page.evaluate(FOCUSED) == "Cancel"
     assert to in page.locator("dialog h2").inner_text()
     if kind == "switchover":
         accessible(page)
         stage.picture(page, "11-switchover", is_whole=False)
         page.keyboard.press("Escape")
         page.wait_for_selector("dialog", state="detached")
-        page.click(button)
-    page.click("dialog button.primary")
+        assert page.evaluate(FOCUSED) == "Switchover…", "back where the dialog was opened"
+        page.keyboard.press("Enter")
+        seen(page, "dialog[open]")
+        tab_to(page, page.locator("dialog button.primary").inner_text())
+        page.keyboard.press("Enter")
+    else:
+        page.click("dialog button.primary")
     page.wait_for_url("**/actions/*")
     seen(page, "#action-state", "done")
     assert "stop" in page.locator("#action-steps").inner_text()
