@@ -6,7 +6,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import httpx
 from live_pair import PASSWORD, Site, until
 
 from openmse.console.certificate import files
+from openmse.console.headers import HEADERS
 from openmse.console.settings import load
 
 ADMIN = "anna"
@@ -172,6 +173,17 @@ def axe_faults(page: Any, only: str = "") -> list[str]:
         for v in found["violations"]
         if v["impact"] in ("serious", "critical")
     ]
+
+
+def policy_faults(where: str, headers: Mapping[str, str], text: str) -> list[str]:
+    """What of an answer breaks the pages' policy: a header, or something inline or from elsewhere
+    in what it says."""
+    wanted = {**HEADERS, "cache-control": "no-store"}
+    faults = [f"{where}: {k}: {headers.get(k)}" for k, v in wanted.items() if headers.get(k) != v]
+    inline = r"<script(?![^>]*\ssrc=)|\sstyle=|\son\w+=|javascript:"
+    elsewhere = r"(?:src|href|action)=.?(?:https?:)?//(?!localhost:)"
+    found = re.search(f"{inline}|{elsewhere}", text)
+    return [*faults, *([f"{where}: {found[0]}"] if found else [])]
 
 
 def log_in(page: Any, console: ConsoleProcess, name: str = ADMIN, password: str = SECRET) -> None:

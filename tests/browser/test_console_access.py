@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from issuer import Issuer
 from live_pair import Site
-from stage import ConsoleProcess, axe_faults, log_in
+from stage import ConsoleProcess, axe_faults, log_in, policy_faults
 
 IS_PAIRED = True
 PAGES = (
@@ -78,14 +78,15 @@ def _too_wide(page: Any) -> list[str]:
 
 @pytest.mark.timeout(180)
 def test_axe_finds_nothing_serious(browser: Any, console: ConsoleProcess) -> None:
-    """Contrast in both themes included."""
+    """Contrast in both themes included. Each page carries the policy, and keeps it."""
     context = browser.new_context(ignore_https_errors=True, viewport={"width": 1440, "height": 900})
     page = context.new_page()
     page.goto(f"{console.url}/login")
     faults = _faults(page)
     log_in(page, console)
     for path in PAGES:
-        page.goto(console.url + path)
+        answer = page.goto(console.url + path)
+        faults += policy_faults(path, answer.all_headers(), answer.text())
         faults += _faults(page)
         faults += _too_wide(page)
     for path, button in DIALOGS:

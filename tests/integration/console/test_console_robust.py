@@ -2,6 +2,7 @@
 is another one, and when programs send nonsense: a clear error, and nothing has changed."""
 
 import contextlib
+import re
 import resource
 import shutil
 import sqlite3
@@ -251,6 +252,8 @@ def test_an_engine_with_another_certificate_is_asked_nothing(
         with console.logged_in() as client:
             body = {"address": "127.0.0.1", "port": str(node.port), "name": "mse1", "contact": ""}
             until(lambda: "Other certificate" in client.get("/engines/1").text, "it is seen", 30)
+            page = client.post("/engines/1/synchronize").text
+            assert re.search(r'mark-bad">.{0,99}failed</span></td><td[^>]*>[^<]+\.', page), page
             refused = client.post("/api/v1/engines/1/stop", json={"confirm": "mse1"})
             assert refused.json()["error"]["code"] == "MSE-CON-031", refused.text
             unseen = client.post("/engines/1/edit", data={**body, "repin": "1"})
