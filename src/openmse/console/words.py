@@ -15,7 +15,7 @@ WORDS = (
     "switchover", "failback", "maintenance", "drill", "pair", "unpair", "settings", "rejoin",
     "release_protect", "confirm_alone",
     "checkpoint", "drain", "hand_over", "promote", "take_back", "choose", "cut_receiver",
-    "ask_witness", "released", "enrolling the witness", "making them voters",
+    "ask_witness", "released", "enrolling the witness", "settings before", "making them voters",
     "pairing with the secondary",
     "reachability", "state", "register", "database", "replication", "address", "clients",
     "streaming", "cut", "starting", "stopping", "absent", "probing", "held", "conflict",

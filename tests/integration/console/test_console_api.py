@@ -3,6 +3,7 @@ may, what is refused, and that nothing has changed then."""
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -285,6 +286,25 @@ def test_what_is_refused_is_noted_and_changes_nothing(clients: dict[str, Any]) -
         assert clients[role].patch(f"{path}/settings", json={}).status_code == 403
     assert clients["viewer"].post(f"{path}/maintenance", json={"is_on": True}).status_code == 403
     assert client.get(f"{path}/settings").json() == before
+
+
+def test_a_change_of_settings_can_be_put_back(clients: dict[str, Any]) -> None:
+    """Its page has the old values of what was changed, for whoever may change them."""
+    client, path = clients["administrator"], "/api/v1/pairs/1"
+    before = client.get(f"{path}/settings").json()
+    wait_s = before["failover_wait_s"]
+    wanted = {"failover_wait_s": wait_s + 1, "failback_type": before["failback_type"]}
+    begun = client.patch(f"{path}/settings", json=wanted).json()["id"]
+    until(lambda: client.get(f"/api/v1/actions/{begun}").json()["state"] == "done", "changed", 40)
+    assert client.get(f"{path}/settings").json()["failover_wait_s"] == wait_s + 1
+    assert "Put back" not in clients["viewer"].get(f"/actions/{begun}").text
+    shown = client.get(f"/actions/{begun}").text
+    assert "settings before" in shown
+    form = shown.partition("<h2>Put back</h2>")[2].partition("</form>")[0]
+    fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', form))
+    assert fields == {"failover_wait_s": str(wait_s)}
+    assert client.post("/pairs/1/settings", data=fields).status_code in (200, 303)
+    until(lambda: client.get(f"{path}/settings").json() == before, "as before", 40)
 
 
 def test_a_missing_witness_is_shown(clients: dict[str, Any], site: Site) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
+from msgspec.structs import asdict
 
 from openmse.console.asking import Asking, ask
 from openmse.console.context import Console, console_of
@@ -23,7 +24,7 @@ from openmse.console.pages.common import form_of, go, page
 from openmse.console.pages.pairs import asked_engine, require_pair, show_settings
 from openmse.console.people.access import Administrator, Operator
 from openmse.console.people.roles import Principal, Role
-from openmse.console.store.past import Action, EventQuery
+from openmse.console.store.past import Action, EventQuery, Step
 from openmse.errors import MseError
 
 router = APIRouter(include_in_schema=False)
@@ -31,6 +32,8 @@ router = APIRouter(include_in_schema=False)
 
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 """None that is taken for another one when it is read aloud."""
+SETTINGS_BEFORE = "settings before"
+"""The step of a change of settings that keeps what was there."""
 MINUTES_MAX = 1440
 """A day, at most, is waited for a new machine."""
 
@@ -361,6 +364,7 @@ async def begin_settings(
     """Change the settings that ``body`` has. Raises MseError, and then nothing has changed."""
     console = console_of(request)
     pair, view = require_pair(console, engine_id)
+    before = await _settings_before(console, pair, view, body)
 
     def order() -> Order:
         return Order(
@@ -371,11 +375,37 @@ async def begin_settings(
             path="/v1/ha/settings",
             body=body,
             who=principal.who,
+            before=before,
         )
 
     detail = ", ".join(f"{key}={value}" for key, value in body.items())
     asking = Asking("change settings", pair.name, detail)
     return await ask(console, request, principal, asking, order)
+
+
+async def _settings_before(
+    console: Console, pair: Pair, view: PairView, body: Mapping[str, Any]
+) -> tuple[Step, ...]:
+    """What is about to be changed, as it is: a step of the action, so that its page can put it
+    back. Nothing where the engine does not tell, or nothing of it changes."""
+    try:
+        engine = asked_engine(pair, view).engine
+        client = console.fleet.feed(engine.id).client
+        settings = asdict(await client.get("/v1/ha/settings", GroupSettings))
+    except MseError:
+        return ()
+    old = {key: settings[key] for key in body if settings.get(key) not in (None, body[key])}
+    told = ", ".join(f"{key}={value}" for key, value in old.items())
+    return (Step(engine.node, SETTINGS_BEFORE, "done", 0.0, told),) if told else ()
+
+
+def settings_before(action: Action) -> dict[str, str]:
+    """The settings that a change replaces, as a form sends them; {} where nothing is known of
+    them, or nothing was changed. Pure."""
+    if action.kind != "settings" or action.state not in ("running", "done"):
+        return {}
+    told = next((step.sentence for step in action.told if step.name == SETTINGS_BEFORE), "")
+    return dict(part.split("=", 1) for part in told.split(", ") if "=" in part)
 
 
 def settings_body(form: dict[str, str]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from openmse.console.lookback import (
     since_of,
 )
 from openmse.console.pages.common import is_fragment, language_of, page
+from openmse.console.pages.moves import settings_before
 from openmse.console.pages.pairs import require_pair
 from openmse.console.people.access import Viewer
 from openmse.console.store.past import EventQuery
@@ -142,4 +143,5 @@ async def action_page(request: Request, principal: Viewer, action_id: str) -> Re
         a=action,
         pair=found[0] if found else None,
         cells=console.topics.action_cells(action, language),
+        put_back=settings_before(action) if found else {},
     )
