@@ -212,7 +212,7 @@ def pair_it(stage: Stage, page: Any) -> None:
         assert word in steps
     percents = page.evaluate("window.percents")
     print(f"         percents of the copy: {percents}")
-    assert len(set(percents)) > 1, "the copy is measured, not only begun and ended"
+    assert len(set(percents)) > 1, "it is seen to move"
     assert percents == sorted(percents)
     assert 0 <= percents[0] < percents[-1] <= 100
     accessible(page)

@@ -23,6 +23,8 @@ from openmse.platform.errors import PairingMatrixRefused
 from openmse.platform.machines import Machine, MachineKind, Size
 from openmse.platform.pairing import why_no_pair
 
+LOOK_EVERY_S = 0.2
+"""At what is heard already; a small copy is over in a second, and its percent is seen to move."""
 SYNC_WITHIN_S = 4 * 3600.0
 MATRIX_CODE = PairingMatrixRefused.code
 STEPS = ("check", "pairing password", "pair", "settings", "synchronization")
@@ -177,7 +179,7 @@ class Pairing:
                 if view.progress_percent != action.progress_percent:
                     action = replace(action, progress_percent=view.progress_percent)
                     await self._actions.keep(action)
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(LOOK_EVERY_S)
         raise Conflict(
             "The engines are paired, but the copy did not come to its end in four hours.",
             "See the status of the pair; it goes on by itself.",
