@@ -10,7 +10,14 @@ from openmse.api import config as settings
 from openmse.api.config import ManagementConfig
 from openmse.api.people import People, Role, Scope
 from openmse.api.store import ManagementPlaces, prepare
-from openmse.cli.machine import config_path, json_option, load_config, places, print_json
+from openmse.cli.machine import (
+    config_path,
+    json_option,
+    load_config,
+    places,
+    print_json,
+    reading_as_root,
+)
 from openmse.cli.machine import require_root as require
 from openmse.cli.passwords import password as ask_password
 from openmse.errors import ConfigError
@@ -55,7 +62,8 @@ def fingerprint(ctx: click.Context, path: Path, as_json: bool) -> None:
     from openmse.api.identity import fingerprint as fingerprint_of
 
     config = settings.load(path)
-    found = fingerprint_of(_certificate(ctx, config))
+    with reading_as_root("mse admin fingerprint"):
+        found = fingerprint_of(_certificate(ctx, config))
     if as_json:
         print_json({"fingerprint": found})
     else:

@@ -74,8 +74,8 @@ def reading_as_root(what: str) -> Iterator[None]:
     """Raise PrivilegeError where a file of the state is only for root, not that a disk failed."""
     try:
         yield
-    except (StateError, PrivilegeError) as error:
-        if not isinstance(error.__cause__, PermissionError):
+    except (StateError, PrivilegeError, PermissionError) as error:
+        if not any(isinstance(one, PermissionError) for one in (error, error.__cause__)):
             raise
         raise PrivilegeError(
             f"'{what}' needs root here, since it reads what only root may; nothing was changed.",

@@ -37,12 +37,18 @@ class Stored(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read(state_dir: Path) -> Stored | None:
-    """What is stored; None where nothing is yet. Raises PlatformStateError."""
+    """What is stored; None where nothing is yet. Raises PlatformStateError, and PrivilegeError where
+    this user may not look."""
     path = state_dir / NAME
     try:
         stored = msgspec.json.decode(path.read_bytes(), type=Stored)
     except FileNotFoundError:
         return None
+    except PermissionError as error:
+        raise PrivilegeError(
+            f"This engine's serial number, {path}, cannot be read by this user.",
+            "Run the command as root; if it is root's already, mend the file's owner and rights.",
+        ) from error
     except (OSError, msgspec.MsgspecError) as error:
         raise PlatformStateError(
             f"{path}, which holds this engine's serial number, cannot be read: {error}.",

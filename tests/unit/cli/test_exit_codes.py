@@ -151,6 +151,16 @@ def test_a_group_that_is_for_root_alone_is_no_missing_group(machine: CliMachine)
     assert "Run 'sudo gethainfo'." in said_to_nobody(machine, "ha-info")
 
 
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+def test_a_state_directory_that_is_for_root_alone_is_no_damage(machine: CliMachine) -> None:
+    machine.state.mkdir(mode=0o700)
+    assert "Run 'sudo mse admin fingerprint'." in said_to_nobody(machine, "admin", "fingerprint")
+    said = said_to_nobody(machine, "license", "list")
+    assert "serial number" in said
+    assert "Restore it" not in said
+
+
 def said_to_nobody(machine: CliMachine, *arguments: str) -> str:
     """What an unprivileged user is told, with the exit code for missing rights."""
     command = [sys.executable, "-c", "from openmse.cli.main import main; main()"]
