@@ -37,8 +37,10 @@ class Stored(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read(state_dir: Path) -> Stored | None:
-    """What is stored; None where nothing is yet. Raises PlatformStateError, and PrivilegeError where
-    this user may not look."""
+    """What is stored; None where nothing is yet.
+
+    Raises PlatformStateError, and PrivilegeError where this user may not look.
+    """
     path = state_dir / NAME
     try:
         stored = msgspec.json.decode(path.read_bytes(), type=Stored)
