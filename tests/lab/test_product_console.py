@@ -201,12 +201,14 @@ def pair_it(stage: Stage, page: Any) -> None:
         page.wait_for_url("**/pair")
     page.fill("#f-failover_wait_s", "2")
     page.fill("#f-witness_password", WITNESS_PASSWORD)
+    stage.lab.slow("mse2", delay_ms=60)  # so that the copy takes longer than a look at it
     page.click("button:has-text('Pair mse1 with mse2')")
     page.wait_for_url("**/actions/*")
     page.evaluate(COLLECT_PERCENTS)
     seen(page, "#action-steps li", "synchronization")
     stage.picture(page, "05-pairing-steps")
     seen(page, "#action-state", "done")
+    stage.lab.heal()
     steps = page.locator("#action-steps").inner_text()
     for word in ("pairing password", "making them voters", "synchronization"):
         assert word in steps
