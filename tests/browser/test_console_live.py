@@ -11,7 +11,7 @@ IS_PAIRED = True
 
 @pytest.fixture(scope="module", autouse=True)
 def _engines(site: Site, console: ConsoleProcess) -> None:
-    console.add(site, "mse1", "mse2")
+    console.add_pair(site)
 
 
 def _holds(page: Any, expression: str) -> None:
@@ -34,7 +34,7 @@ def test_eight_tabs_at_once_are_all_alive(page: Any, console: ConsoleProcess) ->
         _ticks(tab)
     for tab in tabs:
         _holds(tab, "window.seen >= 2")
-        assert tab.locator("#stale").is_hidden()
+        tab.wait_for_selector("#stale", state="hidden")  # it is looked at each half second
 
 
 def test_the_leading_tab_may_go(page: Any, console: ConsoleProcess) -> None:
@@ -59,7 +59,8 @@ def _is_locked_out(browser: Any, console: ConsoleProcess) -> None:
     page.fill("#f-name", ADMIN)
     for _ in range(5):
         page.fill("#f-password", "not this one")
-        page.click("button.primary")
+        with page.expect_navigation():  # the page before has the same words
+            page.click("button.primary")
         page.wait_for_selector(".problem:has-text('is wrong')")
         assert page.input_value("#f-name") == ADMIN
         assert page.input_value("#f-password") == ""
@@ -101,7 +102,8 @@ def test_a_console_that_dies_is_told_and_comes_back(page: Any, console: ConsoleP
     assert _looks(watching) == ["grayscale(1)", True, True], "it may be otherwise by now"
     console.start()
     watching.wait_for_selector("#stale", state="hidden", timeout=15_000)
-    assert _looks(watching) == ["none", False, False]
+    # What the console knows of the engines it has to hear anew, which is no silence of its own.
+    until(lambda: _looks(watching) == ["none", False, False], "it looks well again", 15)
     watching.wait_for_selector("#pair-switchover button:enabled", timeout=15_000)
     page.goto(wizard)
     assert page.input_value("#f-name") == "mse9"
@@ -149,3 +151,17 @@ def test_a_region_with_the_focus_is_not_swapped(page: Any, console: ConsoleProce
     _ticks(page)
     _holds(page, "window.seen >= 3")
     assert page.evaluate("document.activeElement.mine") is True
+
+
+def test_a_list_that_was_filtered_goes_on(page: Any, console: ConsoleProcess, site: Site) -> None:
+    """The page that found nothing at first follows what the next filter finds."""
+    page.goto(f"{console.url}/engines?text=nothing-of-this-name")
+    page.wait_for_selector("text=No engine matches.")
+    page.fill("#f-text", "mse2")
+    page.wait_for_selector("#e2-reach >> text='Reachable'")
+    site.nodes["mse2"].stop()
+    try:
+        page.wait_for_selector("#e2-reach >> text='Unreachable'", timeout=20_000)
+    finally:
+        site.nodes["mse2"].start(site)
+    page.wait_for_selector("#e2-reach >> text='Reachable'", timeout=20_000)

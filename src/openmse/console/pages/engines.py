@@ -63,7 +63,8 @@ async def engines_page(request: Request, principal: Viewer) -> Response:
     cells: dict[str, str] = {}
     for row in rows:
         cells |= console.topics.row(row.id, language)
-    topics = [f"rows:{'-'.join(str(row.id) for row in rows)}"] if rows else []
+    # Also of no row: the page is connected, and follows what another filter finds.
+    topics = [f"rows:{'-'.join(str(row.id) for row in rows)}"] if views else []
     values: dict[str, Any] = {
         "section": "engines",
         "rows": rows,

@@ -21,9 +21,23 @@
       super()
       const query = new URL(url, location.href).searchParams
       this.topics = (query.get('topics') || '').split(',').filter(Boolean)
+      this.listeners = new Map() // topic -> how many
       this.language = query.get('lang') || ''
       this.readyState = EventSource.OPEN
       this.onerror = this.onopen = null
+    }
+    /* What htmx listens to is what the page shows: a list that was filtered follows other rows. */
+    addEventListener(name, listener) {
+      super.addEventListener(name, listener)
+      this.listeners.set(name, (this.listeners.get(name) || 0) + 1)
+      if (this.topics.includes(name)) return
+      this.topics.push(name)
+      followSoon()
+    }
+    removeEventListener(name, listener) {
+      super.removeEventListener(name, listener)
+      this.listeners.set(name, this.listeners.get(name) - 1)
+      if (!this.listeners.get(name)) this.topics = this.topics.filter((topic) => topic !== name)
     }
     close() { this.readyState = EventSource.CLOSED }
   }
@@ -71,6 +85,8 @@
       if (answer.status === 401) location.href = `/login?ended=1&next=${encodeURIComponent(location.pathname + location.search)}`
     }, () => {})
   }
+
+  const followSoon = () => { if (release) openSoon(); else announce() }
 
   const announce = () => { if (page) channel.postMessage({ type: 'want', tab: me, topics: page.topics }) }
 
