@@ -25,6 +25,8 @@ from openmse.platform.exchange import right
 LOOK_EVERY_S = 2.0
 SHARE_EVERY_S = 20.0
 """How long a licence may be on one node alone while both are well."""
+AGAIN_AFTER_S = 5.0
+"""After an exchange that failed, as while the database changes hands."""
 _LOG = logging.getLogger("openmse.api")
 _KEPT = ("platform.json", "platform-peers.json")
 
@@ -34,7 +36,7 @@ class LicenceWatch:
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
-        self._shared_at_s = 0.0
+        self._due_at_s = 0.0
         self._shared_as: tuple[object, ...] = ()
         self._told = ""
         """What the last exchange failed with, so that the log has each reason once."""
@@ -47,29 +49,30 @@ class LicenceWatch:
             ctx.hub.on_licences(told)
             standing = _standing(ctx.hub.snapshot)
             if self._is_due(standing, told.mark):
-                self._shared_at_s = time.monotonic()
                 self._shared_as = (standing, told.mark)
-                await self._share()
+                is_done = await self._share()
+                self._due_at_s = time.monotonic() + (SHARE_EVERY_S if is_done else AGAIN_AFTER_S)
             await asyncio.sleep(LOOK_EVERY_S)
 
     def _is_due(self, standing: tuple[object, ...], files: str) -> bool:
         """Now and then, and at once when who owns or what is installed here has changed."""
         if not standing:
             return False
-        is_time = time.monotonic() - self._shared_at_s >= SHARE_EVERY_S
-        return is_time or self._shared_as != (standing, files)
+        return time.monotonic() >= self._due_at_s or self._shared_as != (standing, files)
 
-    async def _share(self) -> None:
+    async def _share(self) -> bool:
+        """Exchange; whether that was possible."""
         try:
             done = await in_thread(lambda: licences.exchange(self._ctx), "exchange")
         except MseError as error:  # tried again; 'mse license sync' tells it to who asks
             if error.sentence != self._told:
                 _LOG.warning("licences: %s", error.sentence)
             self._told = error.sentence
-            return
+            return False
         self._told = ""
         if done.taken or done.given:
             _LOG.info("licences: %d taken, %d given: %s", done.taken, done.given, done.sentence)
+        return True
 
 
 def _standing(picture: Snapshot | None) -> tuple[object, ...]:
