@@ -121,8 +121,9 @@ class JsonFile(Generic[Kept]):
     def read(self) -> Kept:
         """What is kept now; raises StateError where it is damaged or may not be read."""
         mark = self._mark()
-        if self._seen is not None and self._seen[0] == mark:
-            return self._seen[1]
+        seen = self._seen  # once: another thread may change the file meanwhile
+        if seen is not None and seen[0] == mark:
+            return seen[1]
         value = self._default if mark is None else self._decode()
         self._seen = (mark, value)
         return value

@@ -128,6 +128,8 @@ class StreamResponse(Response):
         """End the stream when what let this reader in has been taken away."""
         try:
             is_valid = self._ctx.authenticator.is_valid(self._who)
+            if not is_valid:
+                self._ctx.tell_claim()  # a console that was replaced hears by whom before the end
         except MseError:
             return  # the files cannot be read just now: nobody new is let in, nobody thrown out
         if not is_valid:
