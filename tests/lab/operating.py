@@ -67,6 +67,16 @@ class Site:
         found = [told["register"] for name in NODES if (told := self.told(name)).get("register")]
         return max(found, key=lambda r: (r["term"], r["epoch"]), default={})
 
+    def mode_on(self, machine: str) -> str:
+        """The mode of the newest config that a node knows chosen; '' where it does not answer."""
+        return str((self.told(machine).get("register") or {}).get("mode", ""))
+
+    def has_left(self, machine: str) -> bool:
+        """Whether a node belongs to no group any more. WAITING by itself is also what one says that
+        still stops its copy while it does not hear its owner."""
+        told = self.told(machine)
+        return told.get("state") == "WAITING" and not told.get("register")
+
     def owner(self) -> str:
         """Who owns by the newest config."""
         return str(self.register().get("owner", ""))
@@ -171,11 +181,24 @@ class Site:
 
         return took + self.until(is_possible, "a switchover is possible", timeout_s)
 
+    def stop(self, machine: str, *options: str) -> None:
+        """Stop a node on purpose, until nothing of it runs any more.
+
+        The command returns when nobody answers. The health monitor and its guard end after that: a
+        ``start`` in between would find nothing stopped, and what they still write is in the way.
+        """
+        self.ok(machine, "node", "stop", *options)
+        self.until_ended(machine)
+
+    def until_ended(self, machine: str) -> None:
+        """Wait until nothing of a node runs."""
+        self.until(lambda: not any(self.lab.pids(machine).values()), f"nothing of {machine} runs")
+
     def restart(self, machine: str) -> None:
         """Stop a node on purpose and start it again, as an operator does after a repair."""
         if self.lab.pids(machine)["health-monitor"]:
-            self.ok(machine, "node", "stop")
-        self.until(lambda: not any(self.lab.pids(machine).values()), "nothing of it runs", 5)
+            self.stop(machine)
+        self.until_ended(machine)
         self.start(machine)
 
     def start(self, machine: str) -> None:

@@ -7,6 +7,7 @@ import click
 from openmse.cli.machine import connect, load_config, perform, require_root, tell
 from openmse.cli.passwords import password
 from openmse.errors import CommandFailed, CommandRefused, DaemonDownError
+from openmse.install.engine.look import guard_of, monitor_of
 from openmse.node import group
 from openmse.node.config import NodeConfig, Role
 from openmse.node.control.commands import StopArgs
@@ -78,11 +79,12 @@ def stop(ctx: click.Context, handover: bool, no_wait: bool) -> None:
 
 
 def _wait_stopped(ctx: click.Context) -> None:
+    """Until nothing of it runs: the health monitor hangs up before its last work, and its guard ends
+    after it; whoever starts the node or moves its files then must not meet them."""
+    run_dir = load_config(ctx).paths.run_dir
     deadline = time.monotonic() + STOPPED_WITHIN_S
     while time.monotonic() < deadline:
-        try:
-            connect(ctx).close()
-        except DaemonDownError:
+        if not (_answers(ctx) or monitor_of(run_dir) or guard_of(run_dir)):
             click.echo("It has stopped.")
             return
         time.sleep(0.1)
@@ -90,3 +92,11 @@ def _wait_stopped(ctx: click.Context) -> None:
         f"It has not stopped within {STOPPED_WITHIN_S:.0f} s; it goes on trying.",
         "'mse ha status' shows what it waits for.",
     )
+
+
+def _answers(ctx: click.Context) -> bool:
+    try:
+        connect(ctx).close()
+    except DaemonDownError:
+        return False
+    return True
