@@ -99,7 +99,8 @@ def address_in(text: str) -> tuple[str, str, str]:
                 found = _ipv4(value)
                 if found is not None and not address:
                     address, netmask = str(found.ip), str(found.netmask)
-        if section.name in ("Network", "Route") and not gateway and _is_default(section):
+        is_gateway = section.name == "Network" or (section.name == "Route" and _is_default(section))
+        if is_gateway and not gateway:
             gateway = next((value for value in section.values("Gateway") if _ipv4(value)), "")
     return address, netmask, gateway
 

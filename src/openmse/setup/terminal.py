@@ -1,10 +1,12 @@
 """The terminal, or a pipe: plain lines in, plain text out; passwords without echo. No decisions."""
 
+import contextlib
 import io
 import os
 import sys
 import termios
 import textwrap
+from collections.abc import Iterator
 from typing import TextIO
 
 from openmse.setup.wizard import LINE_MAX, Turn
@@ -49,9 +51,10 @@ class Terminal:
 
     def ask(self, turn: Turn) -> str:
         """Show a turn and take the line; raises Ended at the end of the input."""
-        self._target.write(fitted(turn.screen, self._columns))
-        self._target.flush()
-        line = self._hidden() if turn.is_secret else self._line()
+        with self._hidden() if turn.is_secret else contextlib.nullcontext():
+            self._target.write(fitted(turn.screen, self._columns))
+            self._target.flush()
+            line = self._line()
         if not line:
             self._target.write("\n")
             raise Ended
@@ -79,14 +82,17 @@ class Terminal:
             line = line[: LINE_MAX + 1] + ("\n" if more.endswith("\n") else "")
         return line
 
-    def _hidden(self) -> str:
+    @contextlib.contextmanager
+    def _hidden(self) -> Iterator[None]:
+        """No echo; from before the prompt, since who types fast answers as soon as it is there."""
         if not self._source.isatty():
-            return self._line()
+            yield
+            return
         descriptor = self._source.fileno()
         before = termios.tcgetattr(descriptor)
         silent = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
         try:
             termios.tcsetattr(descriptor, termios.TCSAFLUSH, silent)
-            return self._line()
+            yield
         finally:
             termios.tcsetattr(descriptor, termios.TCSAFLUSH, before)

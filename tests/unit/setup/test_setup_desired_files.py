@@ -198,6 +198,12 @@ def test_networkd_switches_an_interface_off() -> None:
     assert "DHCP=ipv6" in text
 
 
+def test_networkd_destination_is_of_a_route_only() -> None:
+    text = "[Network]\nDestination=10.9.0.0/16\nGateway=10.10.10.1\n"  # systemd ignores the first
+    assert networkd.address_in(text) == ("", "", "10.10.10.1")
+    assert networkd.address_in(text.replace("Network", "Route")) == ("", "", "")
+
+
 # -- DNS --------------------------------------------------------------------------------------
 
 
