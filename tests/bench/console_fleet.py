@@ -278,6 +278,8 @@ def measure(console: ConsoleProcess, count: int, seconds: float, mode: str) -> F
         page_bytes = len(client.get(urls[0]).content)
     load = os.getloadavg()[0]
     painted = paints(console)
+    with console.logged_in() as client:  # the engines gave way, and yet went on speaking
+        assert heard(client) == count, "some engines were not heard while the browser painted"
     assert console.process is not None
     status = Path(f"/proc/{console.process.pid}/status").read_text()
     resident_kib = int(status.split("VmRSS:")[1].split()[0])

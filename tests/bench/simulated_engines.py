@@ -9,6 +9,7 @@ which no engine does for long.
 
 import asyncio
 import json
+import os
 import random
 import ssl
 import sys
@@ -23,6 +24,8 @@ from openmse.console.certificate import files
 from openmse.console.settings import ConsoleSettings, PathsPart
 from openmse.platform.evaluation import COUNTED
 
+NICENESS = 10
+"""Engines are other machines; here they share the processor, and give way to what is measured."""
 TODAY = date(2026, 1, 31)
 LIMITS = tuple(
     {"kind": row.kind.value, "title": row.title, "limit": row.built_in, "built_in": row.built_in}
@@ -156,6 +159,7 @@ class Engine(asyncio.Protocol):
 
 async def main(count: int, directory: str, *, is_busy: bool) -> None:
     """Serve ``count`` engines on ports of their own; tell them in a line."""
+    os.nice(NICENESS)
     cert, key = files(ConsoleSettings(paths=PathsPart(state_dir=directory)))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
