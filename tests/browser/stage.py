@@ -112,7 +112,8 @@ class ConsoleProcess:
         with self.logged_in() as client:
             for name in names:
                 node = site.nodes[name]
-                shown = httpx.get(f"https://127.0.0.1:{node.port}/v1/hello", verify=False)
+                url = f"https://127.0.0.1:{node.port}/v1/hello"
+                shown = httpx.get(url, verify=False, timeout=20)
                 body = {
                     "name": name,
                     "address": "127.0.0.1",
@@ -124,6 +125,13 @@ class ConsoleProcess:
                 }
                 answer = client.post("/api/v1/engines", json=body)
                 assert answer.status_code == 201, answer.text
+
+    def add_pair(self, site: Site) -> None:
+        """Add both engines, and wait until they have told that they are a pair: until then there is
+        no page of it."""
+        self.add(site, "mse1", "mse2")
+        with self.logged_in() as client:
+            until(lambda: client.get("/api/v1/pairs/1").json().get("owner"), "the pair is seen", 30)
 
 
 @contextlib.contextmanager

@@ -44,7 +44,7 @@ DIALOGS = (
 @pytest.fixture(scope="module", autouse=True)
 def _engines(site: Site, console: ConsoleProcess, root: Path) -> None:
     """mse1 with licences, one of which ends soon; mse2 without any."""
-    console.add(site, "mse1", "mse2")
+    console.add_pair(site)
     issuer = Issuer(root / "issuer")
     issuer.trusted_by(site.nodes["mse1"].config)
     with console.logged_in() as client:

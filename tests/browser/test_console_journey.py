@@ -36,7 +36,7 @@ def test_from_nothing_to_a_pair(page: Any, console: ConsoleProcess, site: Site, 
     assert page.input_value("#f-name") == "mse1"
     page.fill("#f-port", "seven")
     page.click("button:has-text('Connect')")
-    assert "A port is a number" in page.locator("#fh-port").inner_text()
+    page.wait_for_selector("#fh-port:has-text('A port is a number')")
 
     page.fill("#f-port", str(site.nodes["mse1"].port))
     page.click("button:has-text('Connect')")
@@ -49,6 +49,7 @@ def test_from_nothing_to_a_pair(page: Any, console: ConsoleProcess, site: Site, 
     page.fill("#f-user", "admin")
     page.fill("#f-password", "not the password")
     page.click("button:has-text('Add this engine')")
+    page.wait_for_selector(".problem")
     assert page.locator(".problem").count() == 1
     page.fill("#f-user", "admin")
     page.fill("#f-password", PASSWORD)

@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from openmse.errors import UsageError
 from openmse.lab import cleanup
 from openmse.lab.laboratory import Laboratory, Wanted
 from openmse.lab.topology import Places, Topology
+from openmse.lab.workload import wait_for
 
 BUILD = """
 import sys
@@ -29,12 +31,17 @@ def lab(bare_lab: Laboratory) -> Laboratory:
     return bare_lab
 
 
+_LEFT_S = re.compile(r'"(valid|preferred)_life_time":\d+')
+"""Of an address that the host has by DHCP: it becomes less while one looks."""
+
+
 def _host_network() -> list[str]:
-    commands = ("ip -j link", "ip -j address", "ip -j route", "ip -j rule", "nft list ruleset")
+    """Without what moves by itself: lifetimes, and the rules' counters (stateless)."""
+    commands = ("ip -j link", "ip -j address", "ip -j route", "ip -j rule", "nft -s list ruleset")
     pictures = []
     for command in commands:
         done = subprocess.run(command.split(), capture_output=True, text=True, check=True)
-        pictures.append(done.stdout)
+        pictures.append(_LEFT_S.sub("", done.stdout))
     return pictures
 
 
@@ -85,7 +92,7 @@ def test_two_laboratories_do_not_meet(lab: Laboratory, lab_name: str) -> None:
     two = Laboratory.up(lab_name, Wanted(is_bare=True, topology=Topology.PAIR_NO_WITNESS))
     assert list(two.machines) == ["mse1", "mse2", "client"]
     with running(lab, "mse2", ECHO, "10.10.10.12", str(PORT)):
-        assert echoes(lab, "mse1", "10.10.10.12")[0] == 1
+        assert echoes(lab, "mse1", "10.10.10.12", wait_s=10)[0] == 1
         assert echoes(two, "mse1", "10.10.10.12")[0] == 0
     two.down()
     assert _traces(lab_name) == []
@@ -108,6 +115,8 @@ def test_down_after_up_was_killed_half_way(lab_name: str, step: str) -> None:
     assert cleanup.remains(Places.of(lab_name)) != []
     with pytest.raises(UsageError, match="already, or what is left of one"):
         Laboratory.up(lab_name, Wanted(is_bare=True))
+    # The file system that it was making is made to its end, by a process that nobody kills.
+    assert wait_for(lambda: not any("mkfs" in trace for trace in _traces(lab_name)), 20)
     cleanup.down(Places.of(lab_name))
     assert _traces(lab_name) == []
 

@@ -53,7 +53,7 @@ def test_unprivileged_user_reaches_interpreter_and_database(lab: Laboratory) -> 
 def test_machines_reach_each_other(lab: Laboratory, address: str) -> None:
     with running(lab, "mse2", ECHO, address, str(PORT)):
         for source in ("mse1", "witness", "client"):
-            assert echoes(lab, source, address)[0] == 1
+            assert echoes(lab, source, address, wait_s=10)[0] == 1
 
 
 def test_exit_status_and_output_are_passed_on(lab: Laboratory) -> None:

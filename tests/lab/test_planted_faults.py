@@ -75,7 +75,7 @@ def test_a_double_presence_is_found(laboratory: Laboratory) -> None:
         laboratory.freeze(owner, "all")
         _remove_lease(laboratory, owner)
         stage.until_served(now_ns(), by=stage.other(owner))
-        stage.watch(0.5)
+        stage.until(lambda: bool(double_presences(stage.load.signs())), 20, "both to be seen")
         doubles = double_presences(stage.load.signs())
         laboratory.power_off(owner)  # what was taken from its kernel is back with the next boot
     finally:

@@ -375,11 +375,18 @@ def take_over_by_force(stage: Stage, page: Any) -> None:
     assert stage.value("SELECT string_agg(line, ',') FROM story") == "one"
 
 
+def promotions(page: Any) -> int:
+    """How many moves the timeline has, read anew: it does not go on by itself."""
+    page.reload()
+    seen(page, "text=Moves and their phases")
+    return int(page.locator("td", has_text="promote").count())
+
+
 def read_what_happened(stage: Stage, page: Any) -> None:
     """The timeline has each move with its phases, the events each fault."""
     page.click("nav a:has-text('Timeline')")
     seen(page, "text=Moves and their phases")
-    assert page.locator("td", has_text="promote").count() == 3
+    stage.until(lambda: promotions(page) == 3, "the last move is in the timeline, too")
     seen(page, "td", "A takeover was forced")
     seen(page, "td", "ALONE(mse2)")
     assert page.locator("svg.timeline rect.fault").count() >= 2

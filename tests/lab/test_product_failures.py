@@ -91,7 +91,7 @@ def test_a_database_that_keeps_dying_costs_little_each_time(pair: Site) -> None:
 def test_a_crashed_backend_costs_little(pair: Site) -> None:
     owner = pair.owner()
     with pair.load() as load:
-        victim = "ps -eo pid,args | awk '/postgres: .*10.10.10.20/ {print $1; exit}'"
+        victim = "ps -eo pid,args | awk '/[p]ostgres: .*10.10.10.20/ {print $1; exit}'"
         kill = f"kill -9 $({victim})"
         began = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         assert pair.run(owner, "sh", "-c", kill).returncode == 0
@@ -159,7 +159,7 @@ def test_a_frozen_health_monitor_ends_in_a_takeover(pair: Site, wait: str) -> No
 
 def test_a_truncated_register_keeps_the_node_out_until_it_is_put_right(pair: Site) -> None:
     standby = OTHER[pair.owner()]
-    pair.ok(standby, "node", "stop")
+    pair.stop(standby)
     pair.run(standby, "truncate", "-s", "40", "/var/lib/openmse/register")
     with pair.load():
         pair.start(standby)
@@ -176,7 +176,7 @@ def test_a_truncated_register_keeps_the_node_out_until_it_is_put_right(pair: Sit
 
 def test_a_data_directory_that_is_not_ours_is_refused(pair: Site) -> None:
     standby = OTHER[pair.owner()]
-    pair.ok(standby, "node", "stop")
+    pair.stop(standby)
     pair.run(standby, "sh", "-c", f"mv {DATA} {DATA}.mine; mkdir {DATA}; echo 1 > {DATA}/precious")
     with pair.load():
         pair.start(standby)
@@ -187,7 +187,7 @@ def test_a_data_directory_that_is_not_ours_is_refused(pair: Site) -> None:
             "it is told",
         )
         assert pair.run(standby, "cat", f"{DATA}/precious").stdout == "1\n"
-        pair.ok(standby, "node", "stop")
+        pair.stop(standby)
         pair.run(standby, "sh", "-c", f"rm -r {DATA}; mv {DATA}.mine {DATA}")
         pair.start(standby)
         pair.until_sync()

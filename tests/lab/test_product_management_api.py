@@ -32,7 +32,7 @@ import json, ssl, sys, httpx
 todo = json.loads(sys.stdin.readline())
 tls = ssl.create_default_context(cadata=todo["certificate"])
 who = ("admin", todo["password"])
-with httpx.Client(base_url=todo["url"], verify=tls, auth=who, timeout=5) as client:
+with httpx.Client(base_url=todo["url"], verify=tls, auth=who, timeout=30) as client:
     with client.stream("GET", "/v1/stream?view=summary") as stream:
         event = ""
         for line in stream.iter_lines():
@@ -62,6 +62,10 @@ class Console:
         listens = f"bash -c '</dev/tcp/{HOSTS[node]}/{ports.MANAGEMENT}'"
         self.at.until(
             lambda: self.at.run(FROM, "sh", "-c", listens).returncode == 0, f"{node} listens"
+        )
+        self.at.until(
+            lambda: self.ok(node, "GET", "/v1/summary")["is_monitor_up"],
+            f"the API of {node} has a picture of its health monitor",
         )
 
     def stop(self, node: str) -> int:
@@ -162,8 +166,12 @@ def test_a_machine_without_power_is_told_by_the_other(console: Console) -> None:
     at = console.at
     at.lab.power_off("mse1")
     at.until_owner("mse2")
-    told = console.ok("mse2", "GET", "/v1/summary")
-    assert (told["owner"], told["is_peer_heard"]) == ("mse2", False)
+
+    def is_told() -> bool:
+        told = console.ok("mse2", "GET", "/v1/summary")
+        return (told["owner"], told["is_peer_heard"]) == ("mse2", False)
+
+    at.until(is_told, "the API of mse2 says that it owns and hears nobody")
     preview = console.ok("mse2", "GET", "/v1/ha/takeover")
     assert preview["is_owner"]
     status, refused = console.ask("mse2", "POST", "/v1/ha/switchover", {})
@@ -188,6 +196,7 @@ def test_a_planned_stop_through_the_api(console: Console) -> None:
     at.until(is_down, "the API of mse1 says that its health monitor is down")
     status, told = console.ask("mse1", "GET", "/v1/status")
     assert (status, told["error"]["code"]) == (503, "MSE-CTL-002")
+    at.until_ended("mse1")  # or there is nothing yet that could be started again
     at.start("mse1")
     at.until_sync(60)
 
@@ -209,7 +218,7 @@ def test_pairing_and_the_witness_through_the_api(console: Console) -> None:
     """What a console does when it makes a pair: nobody logs in to either machine."""
     at = console.at
     console.ok("mse1", "POST", "/v1/ha/unpair?wait_s=60", {"confirm": "mse1"})
-    at.until(lambda: at.told("mse2").get("state") == "WAITING", "mse2 has left")
+    at.until(lambda: at.has_left("mse2"), "mse2 has left")
     secret = "made by the console"
     status, _ = console.ask("mse2", "PUT", "/v1/node/pairing-password", {"password": secret})
     assert status == 204

@@ -197,9 +197,9 @@ def test_a_planned_stop_stays_and_nobody_takes_over(pair: Site, which: str) -> N
     owner = pair.owner()
     node = owner if which == "owner" else OTHER[owner]
     assert "has stopped" in pair.ok(node, "node", "stop")
-    pair.until(lambda: not any(pair.lab.pids(node).values()), "nothing of it runs", 5)
+    pair.until_ended(node)
     pair.refused(node, "ha", "status", code=4, match="MSE-CTL-002")
-    pair.until(lambda: pair.told(OTHER[node])["register"]["mode"] == "ALONE", "ALONE is known")
+    pair.until(lambda: pair.mode_on(OTHER[node]) == "ALONE", "ALONE is known")
     quiet_until = time.monotonic() + 4.0  # twice the failover wait
     while time.monotonic() < quiet_until:
         assert pair.told(OTHER[node])["register"]["owner"] == owner
@@ -216,7 +216,7 @@ def test_a_planned_stop_stays_and_nobody_takes_over(pair: Site, which: str) -> N
 def test_a_planned_stop_with_handover_costs_clients_little(pair: Site) -> None:
     owner = pair.owner()
     with pair.load() as load:
-        pair.ok(owner, "node", "stop", "--handover")
+        pair.stop(owner, "--handover")
         pair.until(lambda: load.last_served_by() == OTHER[owner], "the other node serves")
     assert pair.register()["owner"] == OTHER[owner]
     assert pair.lab.pids(owner)["health-monitor"] is None
@@ -231,6 +231,7 @@ def test_graceful_shutdown_is_shown_while_it_lasts(pair: Site) -> None:
     pair.ok(owner, "node", "stop", "--no-wait")
     pair.until(lambda: pair.told(owner).get("state") in ("GRACEFUL_SHUTDOWN", None), "it is shown")
     pair.until(lambda: pair.lab.pids(owner)["health-monitor"] is None, "it stops all the same", 40)
+    pair.until_ended(owner)
     pair.lab.heal()
     pair.start(owner)
     pair.until_sync()
@@ -273,6 +274,7 @@ def _served_by_ipv6(at: Site) -> str:
 def test_failback_goes_home_and_clients_by_ipv6_follow(home: Site) -> None:
     assert _served_by_ipv6(home) == "mse1"
     home.ok("mse1", "ha", "switchover")
+    home.until_owner("mse2")
     assert _served_by_ipv6(home) == "mse2"
     home.until_sync()
     with home.load():
@@ -314,7 +316,7 @@ def test_a_standby_whose_owner_went_on_alone_waits_for_the_newest_data(pair: Sit
     owner = pair.owner()
     other = OTHER[owner]
     pair.lab.power_off(other)
-    pair.until(lambda: pair.told(owner)["register"]["mode"] == "ALONE", "the owner goes on alone")
+    pair.until(lambda: pair.mode_on(owner) == "ALONE", "the owner goes on alone")
     pair.value("create table if not exists newest (n int)")
     pair.lab.power_off(owner)
     pair.lab.power_on(other)
@@ -333,7 +335,7 @@ def test_a_forced_takeover_and_the_old_owner_back(pair: Site) -> None:
     pair.value("create table if not exists forced (who text)")
     pair.value("truncate forced")
     pair.lab.power_off(other)
-    pair.until(lambda: pair.told(owner)["register"]["mode"] == "ALONE", "the owner goes on alone")
+    pair.until(lambda: pair.mode_on(owner) == "ALONE", "the owner goes on alone")
     pair.value("insert into forced values ('the old owner alone')")
     pair.lab.power_off(owner)
     pair.lab.power_off("witness")

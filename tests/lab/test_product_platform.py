@@ -139,7 +139,7 @@ def check_old_primary(at: Site, udi: str) -> None:
     at.ok("mse1", "license", "remove", identity)  # by the node that does not own
     at.ok("mse2", "license", "sync")
     assert [elements(at, node) for node in NODES] == [100, 100]
-    at.ok("mse1", "node", "stop")
+    at.stop("mse1")
     stopped = ha(at, "mse1", code=4)
     assert stopped.state == "FAILOVER_ACTIVE"  # as the guide's primary shows it
     assert (stopped.udi, only_peer(stopped).address) == (udi, ADDRESSES["mse2"])

@@ -154,7 +154,7 @@ def fail_over(site: Site) -> None:
 
 def recover(site: Site) -> None:
     """A primary that lost its configuration file, and nothing else."""
-    site.ok("mse1", "node", "stop")
+    site.stop("mse1")
     site.run("mse1", "rm", "-f", CONFIG_PATH)
     said = set_up(site, "mse1", RECOVERY)
     assert "[   green   ] Witness: 10.10.10.13 port 8463 answers." in said
@@ -229,7 +229,7 @@ def listens_for_pairing(site: Site, machine: str) -> bool:
 
 def the_lost_one_never_votes_again(site: Site) -> None:
     """Its disk is found after all, and is started where it was."""
-    site.ok("mse1", "node", "stop")
+    site.stop("mse1")
     swap = f"mv {STATE} {LOST}.new && mv {LOST} {STATE} && sed -i 's/mse1-2/mse1/' {CONFIG_PATH}"
     assert site.run("mse1", "sh", "-c", swap).returncode == 0
     site.start("mse1")
@@ -248,7 +248,7 @@ def the_lost_one_never_votes_again(site: Site) -> None:
     site.lab.power_on("mse2")
     site.until_owner("mse2")
     assert site.value("select count(*) from kept") == "4"
-    site.ok("mse1", "node", "stop")
+    site.stop("mse1")
     back = f'rm -rf {STATE} && mv {LOST}.new {STATE} && sed -i \'s/"mse1"/"mse1-2"/\' {CONFIG_PATH}'
     assert site.run("mse1", "sh", "-c", back).returncode == 0
     site.start("mse1")

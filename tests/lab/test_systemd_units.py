@@ -218,8 +218,12 @@ def _third_machine_has_no_rights(machine: SystemdMachine) -> None:
 def _a_reboot_hands_over_first(machine: SystemdMachine, peer: SystemdMachine) -> None:
     assert machine.run("systemctl", "--no-block", "reboot").returncode == 0
     machine.wait_off(120)
-    after = json.loads(told(peer, "mse", "ha", "status", "--json"))
-    assert (after["role"], after["admits_clients"]) == ("primary", True), after
+
+    def serves() -> bool:  # it is chosen before the other one ends, and promotes after that
+        after = json.loads(told(peer, "mse", "ha", "status", "--json"))
+        return (after["role"], after["admits_clients"]) == ("primary", True)
+
+    assert wait_for(serves, 20), told(peer, "mse", "ha", "status", "--json")
     assert "StopNode" in machine.lab.exec("mse1", ["mse", "ha", "events"]).stdout
 
 
@@ -307,8 +311,11 @@ def test_setup_makes_the_answers_true_or_takes_everything_back(blank: SystemdMac
     assert told(blank, "getent", "ahostsv4", "mse7.example.net").split()[0] == "10.10.10.71"
     units = ("openmse", "openmse-admin", "systemd-networkd", "chrony")
     assert told(blank, "systemctl", "is-enabled", *units) == "enabled\n" * 4
-    journal = told(blank, "journalctl", "-o", "cat", "-u", "chrony")
-    assert "\n1\n" in journal, "it runs, so it was restarted to read its new servers"
+
+    def has_restarted() -> bool:  # what the unit writes is in the journal a moment later
+        return "\n1\n" in told(blank, "journalctl", "-o", "cat", "-u", "chrony")
+
+    assert wait_for(has_restarted, 20), "it runs, so it was restarted to read its new servers"
     if CHRONYD is not None:
         both = ["/etc/chrony/chrony.conf", f"{sources}/openmse.sources"]
         blank.write("/etc/chrony/both", told(blank, "cat", *both))
@@ -316,13 +323,21 @@ def test_setup_makes_the_answers_true_or_takes_everything_back(blank: SystemdMac
 
     told(blank, "ip", "-4", "address", "flush", "dev", "eth0")  # as after a boot
     told(blank, "systemctl", "start", "systemd-networkd")
+    _networkd_gives_the_address(blank)
 
-    def state() -> str:
-        return blank.run("networkctl", "status", "eth0").stdout
 
-    assert wait_for(lambda: "Gateway: 10.10.10.11\n" in state(), 15), state()
-    assert "State: routable" in state()
-    assert "Network File: /etc/systemd/network/05-openmse-eth0.network\n" in state()
+def _networkd_gives_the_address(blank: SystemdMachine) -> None:
+    wanted = (
+        "Gateway: 10.10.10.11\n",
+        "State: routable",
+        "Network File: /etc/systemd/network/05-openmse-eth0.network\n",
+    )
+
+    def missing() -> list[str]:  # each is true at a moment of its own
+        shown = blank.run("networkctl", "status", "eth0").stdout
+        return [line for line in wanted if line not in shown]
+
+    assert wait_for(lambda: not missing(), 20), missing()
     addresses = json.loads(told(blank, "ip", "-json", "-4", "address", "show", "dev", "eth0"))
     found = [(one["local"], one["prefixlen"]) for one in addresses[0]["addr_info"]]
     assert found == [("10.10.10.71", 24)]

@@ -13,7 +13,8 @@ from openmse.platform.licence import Kind, Licence, Type, body, faults_of, parse
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 TRUSTED = {licence_keys.fingerprint(KEY.public_key()): KEY.public_key()}
-names = st.text(min_size=1, max_size=40).map(str.strip).filter(lambda t: t and t.isprintable())
+printable = st.characters(exclude_categories=("C", "Z"), include_characters=" ")
+names = st.text(printable, min_size=1, max_size=40).map(str.strip).filter(bool)
 ids = st.text("0123456789abcdef", min_size=16, max_size=16)
 parts = st.text(string.ascii_letters + string.digits, min_size=1, max_size=12)
 

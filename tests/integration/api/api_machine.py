@@ -155,11 +155,11 @@ class Machine:
             Handler(core, pairing or FilesPairing(self, self.noted), NoJournal()),
         )
         with _loop() as loop:
-            asyncio.run_coroutine_threadsafe(server.start(), loop).result(5)
+            asyncio.run_coroutine_threadsafe(server.start(), loop).result(15)
             try:
                 yield core
             finally:
-                asyncio.run_coroutine_threadsafe(server.stop(), loop).result(5)
+                asyncio.run_coroutine_threadsafe(server.stop(), loop).result(15)
 
     @contextlib.contextmanager
     def serve(self) -> Iterator["Served"]:

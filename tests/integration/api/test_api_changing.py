@@ -155,7 +155,7 @@ def test_secrets_are_nowhere_on_disk(machine: Machine) -> None:
         body = {"role": "viewer", "password": "another secret 3"}
         served.ok("PUT", "/v1/users/viewer", json=body)
     kept = b"".join(path.read_bytes() for path in machine.state.rglob("*") if path.is_file())
-    for secret in (PAIR["password"], token, token.rpartition("_")[2], "another secret 3"):
+    for secret in (PAIR["password"], token, token.split("_", 2)[2], "another secret 3"):
         assert secret.encode() not in kept, secret
     assert b'"pair"' in kept, "the audit has it"
     for path in machine.places.directory.rglob("*"):

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from api_machine import Served
 from live_pair import Site, until
+from pair_at_rest import config_at_rest
 from stage import ADMIN, ConsoleProcess
 
 pytestmark = pytest.mark.timeout(120)
@@ -132,6 +133,12 @@ def test_a_new_address_shows_what_was_confirmed(
 def test_server_and_pair_as_the_engine_prints_them(clients: dict[str, Any], site: Site) -> None:
     """Page and API ask the engine at that moment; what does not answer is said, and no more."""
     client, at = clients["viewer"], "/api/v1/engines/2/server"
+    config_at_rest(site)
+    until(
+        lambda: client.get("/api/v1/pairs/1").json().get("why_not_switchover") == "",
+        "nothing is under way",
+        40,
+    )
     told = client.get(at).json()
     node = Served(site.nodes["mse2"], site.nodes["mse2"].port)
     printed = node.ok("GET", "/v1/ha-info")
@@ -168,7 +175,7 @@ def test_an_engine_is_added_by_the_rules_of_the_wizard(clients: dict[str, Any], 
     assert client.get("/api/v1/engines").json()["count"] == 2
 
 
-def test_the_past_of_a_pair(clients: dict[str, Any]) -> None:
+def test_the_past_of_a_pair(clients: dict[str, Any], site: Site) -> None:
     """Owners, the move's phases in milliseconds, events as JSON and CSV by the same filters."""
     client, path = clients["operator"], "/api/v1/pairs/1"
     look = clients["viewer"]
@@ -179,6 +186,7 @@ def test_the_past_of_a_pair(clients: dict[str, Any]) -> None:
         return {move["kind"] for move in look.get(f"{path}/timeline", params=hour).json()["moves"]}
 
     until(lambda: "handover_done" in kinds(), "the move is told", 30)
+    _all_told(look, path, site)
     found = look.get(f"{path}/timeline", params=hour).json()
     assert found["span"] == "1h"
     move = found["moves"][0]
@@ -211,6 +219,18 @@ def _moved(client: Any, path: str) -> tuple[str, str]:
     ended = client.get(action).json()
     assert ended["state"] == "done", ended
     return owner, begun.json()["id"]
+
+
+def _all_told(look: Any, path: str, site: Site) -> None:
+    """The old owner has followed, and both engines' words of that are kept: nothing more comes."""
+    wanted = {"kind": "config_chosen", "span": "1h"}
+    last = f"epoch {config_at_rest(site).epoch}:"
+
+    def told_by() -> set[str]:
+        events = look.get(f"{path}/events", params=wanted).json()["events"]
+        return {event["node"] for event in events if last in event["sentence"]}
+
+    until(lambda: told_by() == {"mse1", "mse2"}, "both have told of the last config", 30)
 
 
 def _events_as_files(look: Any, path: str) -> None:
@@ -291,6 +311,7 @@ def test_what_is_refused_is_noted_and_changes_nothing(clients: dict[str, Any]) -
 def test_a_change_of_settings_can_be_put_back(clients: dict[str, Any]) -> None:
     """Its page has the old values of what was changed, for whoever may change them."""
     client, path = clients["administrator"], "/api/v1/pairs/1"
+    until(lambda: client.get(path).json().get("data_replication") == "Up", "in step", 40)
     before = client.get(f"{path}/settings").json()
     wait_s = before["failover_wait_s"]
     wanted = {"failover_wait_s": wait_s + 1, "failback_type": before["failback_type"]}
@@ -328,7 +349,7 @@ def test_a_missing_witness_is_shown(clients: dict[str, Any], site: Site) -> None
         with site.lock:
             site.world.power_on(site.world.machines["witness"])
     until(lambda: client.get(path).json()["witness"] == "Heard", "it is back", 20)
-    assert "witness lost" not in client.get("/engines").text
+    until(lambda: "witness lost" not in client.get("/engines").text, "neither says it", 20)
 
 
 def test_the_description_names_errors_and_how_one_is_known(clients: dict[str, Any]) -> None:

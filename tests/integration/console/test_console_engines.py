@@ -82,6 +82,8 @@ def test_the_living_picture_follows_the_pair(console: ConsoleProcess, site: Site
 def test_what_an_engine_refuses_is_told_in_its_words(console: ConsoleProcess) -> None:
     """With the wrong name typed, or a value that cannot be."""
     with console.logged_in() as client:
+        mse1 = "/api/v1/engines/1"
+        until(lambda: client.get(mse1).json()["reachability"] == "ok", "it is heard")
         wrong = client.post("/api/v1/pairs/1/do/unpair", json={"confirm": "mse9"})
         assert wrong.status_code == 422
         assert "nothing was changed" in wrong.json()["error"]["sentence"]

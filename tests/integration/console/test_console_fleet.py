@@ -209,7 +209,7 @@ async def test_what_is_no_stream_is_told(
 
 async def test_silence_ends_a_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that is gone says nothing, not even that."""
-    monkeypatch.setattr(module, "SILENCE_MAX_S", 0.3)
+    monkeypatch.setattr(module, "SILENCE_MAX_S", 1.5)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from live_pair import Site, until
+from pair_at_rest import config_at_rest
 from stage import ConsoleProcess
 
 from openmse.console.backup import restore, save
@@ -24,7 +25,6 @@ from openmse.console.settings import load
 from openmse.console.store.past import Action, Past, Step, new_action_id
 from openmse.console.store.store import now, open_store
 from openmse.errors import NetworkError
-from openmse.ha.values import Config, Mode
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -35,19 +35,8 @@ def _engine(site: Site, console: ConsoleProcess) -> None:
 
 
 def _epoch(site: Site) -> int:
-    """Once nothing moves any more: an earlier test's switchover ends when the old owner follows."""
-
-    def configs() -> list[Config | None]:
-        return [site.node(name).config for name in ("mse1", "mse2")]
-
-    def rests() -> bool:
-        one, other = configs()
-        return one == other and one is not None and one.mode is Mode.SYNC
-
-    until(rests, "the pair is at rest")
-    config = configs()[0]
-    assert config is not None
-    return config.epoch
+    """Once nothing moves any more."""
+    return config_at_rest(site).epoch
 
 
 def _ended(client: Any, action_id: str) -> dict[str, Any]:

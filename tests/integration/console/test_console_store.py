@@ -303,6 +303,8 @@ def test_after_a_lost_connection_it_works_again(tmp_path: Path, database: Databa
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE application_name = 'openmse-console'"
         )
+        query = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'openmse-console'"
+        until(lambda: not other.execute(query.encode()).fetchall(), "they are gone")
     assert people.count() == 1
     store.close()
     with pytest.raises(psycopg.OperationalError):

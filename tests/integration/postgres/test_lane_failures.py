@@ -1,10 +1,10 @@
 """What dies, freezes or comes back: the lane's answers, against real servers."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import statistics
-import time
 
 import psycopg
 import pytest
@@ -60,11 +60,10 @@ async def test_the_barrier_waits_for_a_frozen_checkpointer(pair: Pair) -> None:
     os.kill(checkpointer, signal.SIGSTOP)
     try:
         one.want(role=DbRole.PRIMARY, lineage=FIRST, names=True, barrier_id=1)
-        deadline = time.monotonic() + 1.0
-        while time.monotonic() < deadline:
-            names = await one.sql("show synchronous_standby_names")
-            await asyncio.sleep(0.02)
-        assert names == [('FIRST 1 ("mse2")',)]
+        async with asyncio.timeout(20):
+            while await one.sql("show synchronous_standby_names") != [('FIRST 1 ("mse2")',)]:
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(1.0)
         assert not one.view.names
         assert one.view.barrier_id == 0
     finally:
@@ -84,7 +83,7 @@ async def test_going_alone_lets_the_waiters_go_and_only_then_says_so(pair: Pair)
     one.want(role=DbRole.PRIMARY, lineage=FIRST, names=False)
     took = await one.until(lambda v: not v.names)
     print(f"waiters let go {took:.3f} s")
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(20):  # mse2 is frozen: let go now, or never
         await waiter
     os.kill(two.postmaster(), signal.SIGKILL)
 
@@ -129,8 +128,7 @@ async def test_a_crashed_backend_takes_the_whole_server_through_the_barrier(pair
 @pytest.mark.alone
 async def test_an_immediate_stop_ends_even_a_frozen_server(pair: Pair) -> None:
     one = await pair.primary()
-    for pid in server_processes(one.settings.data_dir):
-        os.kill(pid, signal.SIGSTOP)
+    _frozen(one)
     one.want(role=DbRole.DOWN, stop=Stop.IMMEDIATE)
     took = await one.until(lambda v: v.process is DbProcess.DOWN)
     print(f"frozen server ended {took:.3f} s")
@@ -155,12 +153,14 @@ async def test_a_server_that_does_not_answer_is_unhealthy(pair: Pair) -> None:
     await one.until(lambda v: not v.is_healthy)
     assert one.view.failure
     for pid in pids:
-        os.kill(pid, signal.SIGCONT)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
     await one.until(lambda v: v.is_healthy)
 
 
 def _frozen(node: Node) -> list[int]:
     pids = server_processes(node.settings.data_dir)
     for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
+        with contextlib.suppress(ProcessLookupError):  # a session may have ended just now
+            os.kill(pid, signal.SIGSTOP)
     return pids

@@ -1,7 +1,11 @@
 """Groups with real certificates and keys, for tests over real sockets on the loopback."""
 
 import asyncio
+import fcntl
 import os
+import pwd
+import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,6 +39,21 @@ class Site:
         write_file(files.certificate, certificate, mode=PUBLIC)
         write_file(files.authority, self.authority.certificate_pem, mode=PUBLIC)
         return files
+
+
+@pytest.fixture(scope="session")
+def unix_user() -> str:
+    """The user PostgreSQL runs as; made on a machine of ours that lacks it."""
+    user = "openmse"
+    if os.geteuid() == 0:
+        with open(os.path.join(tempfile.gettempdir(), "openmse-tests.lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # files run side by side: only one may make it
+            try:
+                pwd.getpwnam(user)
+            except KeyError:
+                command = ["useradd", "--system", "--no-create-home", user]
+                subprocess.run(command, check=True, timeout=30)
+    return user
 
 
 @pytest.fixture

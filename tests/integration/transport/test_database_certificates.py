@@ -1,7 +1,6 @@
 """The group's certificates as PostgreSQL and libpq judge them: real server, real client."""
 
 import os
-import pwd
 import shutil
 import socket
 import subprocess
@@ -20,7 +19,6 @@ from openmse.pki.files import PUBLIC, Owner, write_file
 from openmse.pki.names import Identity, Role
 
 NODE, VIRTUAL, OTHER = "127.0.0.76", "127.0.0.77", "127.0.0.78"
-UNIX_USER = "openmse"
 
 
 @dataclass(frozen=True)
@@ -65,17 +63,12 @@ hostssl all someone 127.0.0.0/8 trust
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    if os.geteuid() == 0:
-        try:
-            pwd.getpwnam(UNIX_USER)
-        except KeyError:
-            subprocess.run(["useradd", "--system", "--no-create-home", UNIX_USER], check=True)
+def server(unix_user: str) -> Iterator[Server]:
     try:
         binaries = locate_binaries()
     except ConfigError as error:
         pytest.skip(error.sentence)
-    account = resolve_account(UNIX_USER)
+    account = resolve_account(unix_user)
     directory = Path(tempfile.mkdtemp(prefix="omse-pki-"))
     try:
         directory.chmod(0o755)

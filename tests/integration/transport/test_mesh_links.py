@@ -308,7 +308,7 @@ async def child(site: Any, open_party: Open, until: Any) -> AsyncIterator[Any]:
         sys.executable, "-c", CHILD, port, str(base), env=os.environ
     )
     try:
-        await until(lambda: one.mesh.is_up("floor1", "mse2"))
+        await until(lambda: one.mesh.is_up("floor1", "mse2"), 30.0)
         yield one, process
     finally:
         if process.returncode is None:

@@ -1,8 +1,5 @@
 """Certificates renewed by the real child process, under files as a node keeps them."""
 
-import os
-import pwd
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -25,16 +22,9 @@ from openmse.node.renewal import Renewals, Task, days_left, renew_if_due
 from openmse.pki.authority import belongs, describe
 from openmse.pki.renewal import DAY_S
 
-UNIX_USER = "openmse"
-
 
 @pytest.fixture
-def config() -> Iterator[NodeConfig]:
-    if os.geteuid() == 0:
-        try:
-            pwd.getpwnam(UNIX_USER)
-        except KeyError:
-            subprocess.run(["useradd", "--system", "--no-create-home", UNIX_USER], check=True)
+def config(unix_user: str) -> Iterator[NodeConfig]:
     with tempfile.TemporaryDirectory(prefix="omse-renewal-") as directory:
         yield NodeConfig(
             node=NodeSection(name="mse1", role=Role.PRIMARY, address="10.10.10.11/24"),

@@ -1,16 +1,20 @@
 """A real etcd for the tests: its own process, its own ports and data, ended by its pid."""
 
 import os
+import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 START_DEADLINE_S = 20.0
+PORTS_FROM, PORTS = 20_000, 10_000
+"""Below net.ipv4.ip_local_port_range, from which every connection beside us takes one."""
 
 
 def installed_etcd() -> str:
@@ -34,15 +38,15 @@ def installed_etcd() -> str:
 
 
 def free_ports(count: int) -> list[int]:
-    """TCP ports of 127.0.0.1 that were free a moment ago."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+    """TCP ports of 127.0.0.1 that are free, and of which the kernel gives none to others: they are
+    free also a moment later, and when a server is started again on them."""
+    found: set[int] = set()
+    while len(found) < count:
+        port = PORTS_FROM + secrets.randbelow(PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.add(port)
+    return list(found)
 
 
 class Etcd:

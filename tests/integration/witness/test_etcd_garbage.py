@@ -7,7 +7,7 @@ import urllib.request
 
 import pytest
 from etcd_nodes import Node, running, sync_config, teach
-from etcd_server import Etcd, free_ports
+from etcd_server import Etcd
 
 from openmse.ha.messages import BeatAck, Prepare
 from openmse.ha.values import Ballot
@@ -53,8 +53,8 @@ async def test_nonsense_in_place_of_an_answer_is_trouble_and_no_more(
         writer.close()
         await writer.wait_closed()
 
-    (port,) = free_ports(1)
-    server = await asyncio.start_server(serve, "127.0.0.1", port)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
     node = Node("mse1", f"http://127.0.0.1:{port}", group)
     async with server, running(node):
         node.driver.send(Prepare(node.stamp, Ballot(0, 7, "mse1")))

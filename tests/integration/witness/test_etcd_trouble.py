@@ -32,7 +32,7 @@ from openmse.node.drivers.witness.etcd_client import EtcdClient, EtcdSettings
 
 async def test_promises_outlive_a_crash_of_etcd(make_etcd: Callable[..., Etcd], group: str) -> None:
     server = make_etcd()
-    node = Node("mse1", server.url, group, request_timeout_s=2.0)  # type: ignore[arg-type]
+    node = Node("mse1", server.url, group)
     async with running(node):
         assert isinstance(await node.ask(Prepare(node.stamp, Ballot(0, 7, "mse1"))), Promise)
         server.kill()
@@ -86,7 +86,8 @@ async def test_a_hanging_etcd_costs_a_deadline_and_not_the_node(
     make_etcd: Callable[..., Etcd], group: str
 ) -> None:
     server = make_etcd()
-    node = Node("mse1", server.url, group)
+    deadline_s = EtcdSettings(endpoints=()).request_timeout_s
+    node = Node("mse1", server.url, group, request_timeout_s=deadline_s)  # type: ignore[arg-type]
     async with running(node):
         await teach(node, sync_config())
         server.freeze()

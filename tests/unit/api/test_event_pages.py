@@ -114,7 +114,7 @@ def test_the_tail_follows_rotation_without_a_gap(tmp_path: Path) -> None:
     tail, found = Tail(path), []
     for number in range(40):
         log.write(entry(number))
-        log.drain(5.0)
+        log.drain(60.0)
         if number % 2:
             found += news(tail)
     assert found == [f"Tick {n}." for n in range(40)]

@@ -136,7 +136,9 @@ def test_what_is_refused(issuer: Issuer) -> None:
     elements.write_bytes(whole)
     issuer.ok(*install, str(elements))
     refused(issuer, 3, "installed already", *install, str(elements))
-    refused(issuer, 3, "is no licence", "license", "remove", "ffff")
+    begins = {view["licence"]["id"][0] for view in issuer.json("license", "list")["licences"]}
+    wrong = min({*"0123456789abcdef"} - begins)  # ids are random
+    refused(issuer, 3, "is no licence", "license", "remove", wrong)
     issuer.trusted.write_text("")
     ran = issuer.machine.run("license", "list")
     assert ran.out.count("DOES NOT COUNT") == 3  # the key, and both licences with it

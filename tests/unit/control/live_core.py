@@ -225,9 +225,9 @@ def daemon(path: Path, core: LiveCore) -> Iterator[NoPairing]:
     thread = threading.Thread(target=run)
     thread.start()
     try:
-        assert ready.wait(5)
+        assert ready.wait(60)
         yield pairing
     finally:
-        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(5)
+        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(60)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(5)
+        thread.join(60)

@@ -33,7 +33,7 @@ from openmse.node.control.snapshot import Snapshot
 def exchange(path: Path, data: bytes) -> list[dict[str, Any]]:
     """Send bytes, hang up our half, and read all lines of the answer."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(5)
+        connection.settimeout(60)
         connection.connect(str(path))
         connection.sendall(data)
         connection.shutdown(socket.SHUT_WR)
@@ -78,7 +78,7 @@ def test_who_asks_through_a_program_is_named_beside_its_user(socket_path: Path) 
 
 def test_watch_sends_pictures_until_hung_up(socket_path: Path) -> None:
     with daemon(socket_path, LiveCore(serving())), ControlClient(socket_path) as client:
-        stream = client.stream("watch", within_s=5)
+        stream = client.stream("watch", within_s=60)
         assert [next(stream).event is not None for _ in range(3)] == [True] * 3
 
 
@@ -112,8 +112,10 @@ def test_garbage_is_answered_and_changes_nothing(socket_path: Path, garbage: byt
 
 
 def test_an_endless_line_is_refused_and_the_daemon_lives(socket_path: Path) -> None:
+    """By one byte only: of more the daemon may read a part and hang up, and the kernel would tell
+    of a reset in place of the answer."""
     with daemon(socket_path, LiveCore(serving())):
-        answers = exchange(socket_path, b"x" * (MAX_REQUEST_BYTES * 2) + b"\n")
+        answers = exchange(socket_path, b"x" * (MAX_REQUEST_BYTES + 1) + b"\n")
         assert str(MAX_REQUEST_BYTES) in answers[0]["error"]["sentence"]
         with ControlClient(socket_path) as client:
             assert client.call("status", type=Snapshot).node == "mse1"

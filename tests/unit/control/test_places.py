@@ -101,8 +101,9 @@ def holder(path: Path, count: int, how: str) -> Iterator[Holder]:
 
 @pytest.fixture
 def path(socket_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The socket of a daemon."""
+    """The socket of a daemon, where nobody is idle however busy the machine is."""
     monkeypatch.setattr(server, "GROUP", grp.getgrgid(MEMBER).gr_name)
+    monkeypatch.setattr(server, "IDLE_S", 600.0)
     with daemon(socket_path, StillCore(serving())):
         yield socket_path
 

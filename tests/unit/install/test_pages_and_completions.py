@@ -171,11 +171,10 @@ def test_zsh_offers_the_commands_at_every_tab(tmp_path: Path) -> None:
         zsh.type("autoload -Uz compinit; compinit -u -D; print LOA''DED\n")
         zsh.wait("LOADED")
         zsh.type("mse ha \t")
-        screen = zsh.wait("journal ")
-        assert [word for word in OFFERED if f"\n{word} " not in screen.replace("\x1b[J", "")] == []
+        zsh.wait(*(f"\n{word} " for word in OFFERED))
         for typed, wanted in (("mse ha swi", "switchover"), ("mse ha fai", "failback")):
             zsh.type(f"\x15{typed}\t")
-            assert wanted in zsh.wait(wanted)
+            zsh.wait(wanted)
 
 
 class Typed:
@@ -213,12 +212,11 @@ class Typed:
         """Press keys."""
         os.write(self._ours, text.encode())
 
-    def wait(self, word: str, within_s: float = 20.0) -> str:
-        """What has appeared when ``word`` is there."""
+    def wait(self, *words: str, within_s: float = 60.0) -> None:
+        """Until all ``words`` have appeared; a terminal may be read in pieces."""
         screen, deadline = "", time.monotonic() + within_s
-        while word not in screen:
+        while missing := [word for word in words if word not in screen.replace("\x1b[J", "")]:
             left_s = deadline - time.monotonic()
-            assert left_s > 0, f"no {word!r} in {screen!r}"
+            assert left_s > 0, f"no {missing} in {screen!r}"
             if select.select([self._ours], [], [], left_s)[0]:
                 screen += os.read(self._ours, 65_536).decode(errors="replace")
-        return screen

@@ -37,13 +37,20 @@ from openmse.node.runtime.notices import Notice
 from openmse.node.runtime.pairing import NodePairing
 
 PASSWORD = "correct horse battery"
+KEPT_PORTS: list[socket.socket] = []
+"""Other tests beside this one, and whatever connects, are given ports of the same range."""
 
 
 def free_port(address: str) -> int:
-    """A TCP port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        return int(probe.getsockname()[1])
+    """A TCP port that nobody else is given as long as this process lives.
+
+    It stays bound and listens to nobody; a server that sets SO_REUSEADDR, as ours do, gets it.
+    """
+    kept = socket.socket()
+    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    kept.bind((address, 0))
+    KEPT_PORTS.append(kept)
+    return int(kept.getsockname()[1])
 
 
 def node_config(directory: Path, name: str, last: int, **database: object) -> NodeConfig:

@@ -40,6 +40,15 @@ async def connected(machine: Machine) -> AsyncIterator[asyncio.StreamReader]:
     await writer.wait_closed()
 
 
+async def has_begun(machine: Machine) -> None:
+    """Wait until the machine converses: a connection that only the kernel has taken is reset when
+    the port is closed, and one that was just let in is not known yet."""
+    server = machine.pairing._readmission._server
+    assert server is not None
+    while not server._tasks:
+        await asyncio.sleep(0.01)
+
+
 async def test_a_wait_is_ended_at_once(owner: Machine) -> None:
     with pytest.raises(ConnectionRefusedError):
         async with connected(owner):
@@ -47,6 +56,7 @@ async def test_a_wait_is_ended_at_once(owner: Machine) -> None:
     await owner.pairing.readmit(ReadmitArgs(NEW_PASSWORD))
     assert owner.config.places.readmission.exists()
     async with connected(owner) as conversation:
+        await has_begun(owner)
         said = await owner.pairing.readmit_cancel("anna (through root)")
         assert said == "mse1 waits no longer for a machine in place of mse2."
         assert await conversation.read() == b"", "who was on the way is cut off"

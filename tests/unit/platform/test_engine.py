@@ -198,7 +198,8 @@ def test_what_is_refused_changes_nothing(deployment: Deployment, tmp_path: Path)
     is_unchanged(engine, sign(BASE), "installed already")
     is_unchanged(engine, sign(licence(2, udi=STRANGER)), "bound to engine")
     is_unchanged(engine, sign(licence(3, issued=later(2))), "issued on")
-    is_unchanged(engine, sign(licence(4)).replace(b"500", b"501"), "not genuine")
+    changed = sign(licence(4)).replace(b"Quantity: 500", b"Quantity: 501")
+    is_unchanged(engine, changed, "not genuine")
     is_unchanged(engine, Deployment(tmp_path).sign(licence(5)), "does not trust")
     engine.install(sign(licence(6, issued=later(1))))  # clocks differ by a day at most
 
@@ -237,7 +238,7 @@ def test_a_file_that_was_tampered_with_does_not_count_and_is_shown(deployment: D
     engine = deployment.engine()
     engine.install(deployment.sign(BASE))
     path = next(engine.store.directory.glob("*.licence"))
-    path.write_bytes(path.read_bytes().replace(b"500", b"900"))
+    path.write_bytes(path.read_bytes().replace(b"Quantity: 500", b"Quantity: 900"))
     limits, broken = engine.look()
     assert (limits.licences, limit(engine)) == ((), 100)
     assert [one.file for one in broken] == [path.name]
