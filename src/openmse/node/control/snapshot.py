@@ -396,11 +396,11 @@ def _loss(n: Node, config: Config) -> LossView | None:
         when = f"{config.owner} is heard at this moment: a planned switchover loses nothing"
     else:
         when = f"{config.owner} was last heard {without_s:.0f} s ago"
-    what = _what_is_lost(config, behind)
+    what = _what_is_lost(config, behind, is_heard=is_heard(n, n.peer))
     return LossView(config.owner, without_s, behind, f"{when}; {what}.")
 
 
-def _what_is_lost(config: Config, behind: int) -> str:
+def _what_is_lost(config: Config, behind: int, *, is_heard: bool) -> str:
     known = (
         "how far this node is behind its last word is unknown"
         if behind < 0
@@ -408,4 +408,10 @@ def _what_is_lost(config: Config, behind: int) -> str:
     )
     if config.mode.value == "ALONE":
         return f"{known}, and everything that it has acknowledged alone since then is lost"
-    return f"{known}; in {config.mode.value} this node holds everything that was acknowledged"
+    if is_heard:
+        return f"{known}; in {config.mode.value} this node holds everything that was acknowledged"
+    return (
+        f"{known}; in {config.mode.value} this node holds everything that was acknowledged, but if "
+        f"{config.owner} has gone on alone since, which this node cannot know, then what it "
+        "acknowledged alone is lost"
+    )

@@ -193,7 +193,7 @@ def why_not(node: Node) -> str:
         owner = known.owner if known is not None else "nobody"
         return (
             f"{owner} owns, and only the owner changes the voters. Run it there; if that machine "
-            "is the lost one, take over first ('mse ha takeover')."
+            "is the lost one, take over first ('mse ha takeover --force')."
         )
     if is_heard(node, node.peer):
         return f"{node.peer.id} is heard, so it is not lost."
