@@ -67,9 +67,8 @@ class Audit:
         except (OSError, StateError) as error:
             reason = error.strerror if isinstance(error, OSError) else error.sentence
             raise AuditUnavailable(
-                f"The audit {self.path} cannot be written ({reason}), so nothing is changed "
-                "through the API.",
-                "Make room on the disk of the state directory; 'mse' on the node works meanwhile.",
+                f"The audit {self.path} cannot be written ({reason}), so nothing was changed.",
+                "Make room on the disk of the state directory; 'mse ha' works meanwhile.",
             ) from error
 
     def _rotate(self, coming_bytes: int) -> None:

@@ -20,6 +20,7 @@ from openmse.cli.machine import (
 )
 from openmse.cli.machine import require_root as require
 from openmse.cli.passwords import password as ask_password
+from openmse.cli.recorded import recorded
 from openmse.errors import ConfigError
 
 file_option = click.option(
@@ -109,7 +110,7 @@ def renew(ctx: click.Context, path: Path, yes: bool) -> None:
     kept = _places(ctx)
     prepare(kept)
     node = load_config(ctx).node
-    with locked(kept.lock):
+    with recorded(kept, "certificate_renew", {}), locked(kept.lock):
         make_certificate(kept, node.name, tuple(filter(None, (node.host, node.host6))))
     click.echo(f"The new fingerprint is {fingerprint_of(kept.certificate)}")
     click.echo("Restart the management API, then pin it where this engine was added.", err=True)
@@ -127,7 +128,10 @@ def password(ctx: click.Context, user: str, role: str | None, password_file: str
     secret = ask_password(password_file, f"Password of {user}", confirm=True)
     found = people.users.read().get(user)
     wanted = Role(role) if role is not None else None if found else Role.ADMINISTRATOR
-    click.echo(people.set_user(user, wanted, secret))
+    args = {"name": user[:64], "role": wanted and wanted.value, "is_password_set": True}
+    with recorded(_kept(ctx), "user_set", args):
+        told = people.set_user(user, wanted, secret)
+    click.echo(told)
 
 
 @admin.group()
@@ -158,7 +162,9 @@ def list_users(ctx: click.Context, as_json: bool) -> None:
 def remove_user(ctx: click.Context, name: str) -> None:
     """Remove a user with the tokens that he made; never the last administrator."""
     require("mse admin user remove")
-    count = _people(ctx).remove_user(name)
+    people = _people(ctx)
+    with recorded(_kept(ctx), "user_remove", {"name": name[:64]}):
+        count = people.remove_user(name)
     tokens = "the tokens that he made" if count > 1 else "the token that he made"
     click.echo(f"User {name} is removed" + (f", and {tokens} ({count})." if count else "."))
 
@@ -178,7 +184,10 @@ def token() -> None:
 def create_token(ctx: click.Context, name: str, scope: str, days: int | None) -> None:
     """Make a token; it is printed this once, on standard output."""
     require("mse admin token create")
-    secret = _people(ctx).make_token(name[:64], Scope(scope), "mse admin", days)
+    people = _people(ctx)
+    args = {"name": name[:64], "scope": scope, "expires_in_days": days}
+    with recorded(_kept(ctx), "token_create", args):
+        secret = people.make_token(name[:64], Scope(scope), "mse admin", days)
     click.echo(secret.text)
     click.echo(f"Its id is {secret.token.id}; it is not shown again.", err=True)
 
@@ -208,7 +217,9 @@ def list_tokens(ctx: click.Context, as_json: bool) -> None:
 def revoke_token(ctx: click.Context, token_id: str) -> None:
     """End a token."""
     require("mse admin token revoke")
-    _people(ctx).revoke_token(token_id)
+    people = _people(ctx)
+    with recorded(_kept(ctx), "token_revoke", {"id": token_id[:64]}):
+        people.revoke_token(token_id)
     click.echo(f"Token {token_id} is revoked.")
 
 
@@ -244,7 +255,9 @@ def release_console(ctx: click.Context, yes: bool) -> None:
     require("mse admin console release")
     if not yes:
         click.confirm("The console's token ends. Go on?", abort=True, err=True)
-    found = _people(ctx).release_console()
+    people = _people(ctx)
+    with recorded(_kept(ctx), "console_release", {}):
+        found = people.release_console()
     click.echo(f"{found.name} is released." if found else "No console managed this engine.")
 
 
@@ -294,9 +307,13 @@ def _places(ctx: click.Context) -> ManagementPlaces:
     return ManagementPlaces.of(places(ctx).state_dir)
 
 
-def _people(ctx: click.Context) -> People:
+def _kept(ctx: click.Context) -> ManagementPlaces:
     # Who may change this node is written where its configuration says, or not at all.
-    kept = ManagementPlaces.of(load_config(ctx).places.state_dir)
+    return ManagementPlaces.of(load_config(ctx).places.state_dir)
+
+
+def _people(ctx: click.Context) -> People:
+    kept = _kept(ctx)
     if os.geteuid() == 0:
         prepare(kept)
     return People(kept)

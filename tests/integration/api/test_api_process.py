@@ -187,6 +187,9 @@ def test_tokens_and_the_console_by_command(machine: Machine) -> None:
             assert [one and one["name"] for one in told] == ["Osaka", None]
         printed = mse(machine, "admin", "audit").stdout
     assert "console_claim done" in printed
+    assert "root (mse admin) from this machine: token_create done" in printed
+    assert "root (mse admin) from this machine: console_release done" in printed
+    assert token.split("_", 2)[2] not in machine.places.audit.read_text()
     assert mse(machine, "admin", "audit", "--check").stdout == "The audit is whole.\n"
     text = machine.places.audit.read_text()
     machine.places.audit.write_text(text.replace("Osaka", "Kyoto", 1))
