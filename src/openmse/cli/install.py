@@ -135,26 +135,36 @@ def command_names() -> tuple[str, ...]:
 
 
 def _paths(to: Destination, root: Path) -> tuple[File, ...]:
-    """The drop-in for a configuration that keeps its data where the unit may not write."""
+    """Drop-ins for a configuration that keeps its data where the units may not write."""
     try:
         from openmse.node.config_load import load
 
         config = load(plan.under(root, str(DEFAULT_PATH)))
     except MseError:
         return ()  # not configured yet, or not rightly: 'mse config check' says so
-    outside = elsewhere(config)
-    if not outside:
-        return ()
-    path = PurePosixPath(to.unit_dir, "openmse.service.d", "paths.conf")
-    return (File(path, paths_drop_in(outside)),)
+    return tuple(
+        File(PurePosixPath(to.unit_dir, f"{unit}.d", "paths.conf"), paths_drop_in(outside))
+        for unit, outside in elsewhere(config).items()
+        if outside
+    )
 
 
-def elsewhere(config: NodeConfig) -> tuple[str, ...]:
-    """Directories of the configuration that openmse.service may not write to by itself."""
+def elsewhere(config: NodeConfig) -> dict[str, tuple[str, ...]]:
+    """Directories of the configuration that a unit may not write to by itself, by its name."""
     usual = ("/var/lib/openmse", "/run/openmse")
-    named = (config.paths.state_dir, config.paths.run_dir, str(config.places.data_dir.parent))
-    inside = [path for path in named if any(Path(path).is_relative_to(u) for u in usual)]
-    return tuple(dict.fromkeys(path for path in named if path not in inside))
+    state = config.paths.state_dir
+    named = {
+        "openmse.service": (state, config.paths.run_dir, str(config.places.data_dir.parent)),
+        "openmse-admin.service": (state,),
+    }
+    return {
+        unit: tuple(
+            path
+            for path in dict.fromkeys(paths)
+            if not any(Path(path).is_relative_to(directory) for directory in usual)
+        )
+        for unit, paths in named.items()
+    }
 
 
 def _accounts_only() -> Layout:

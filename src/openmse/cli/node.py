@@ -79,8 +79,8 @@ def stop(ctx: click.Context, handover: bool, no_wait: bool) -> None:
 
 
 def _wait_stopped(ctx: click.Context) -> None:
-    """Until nothing of it runs: the health monitor hangs up before its last work, and its guard ends
-    after it; whoever starts the node or moves its files then must not meet them."""
+    """Until nothing of it runs: the health monitor hangs up before its last work, its guard ends
+    after it, and whoever starts the node or moves its files then must not meet them."""
     run_dir = load_config(ctx).paths.run_dir
     deadline = time.monotonic() + STOPPED_WITHIN_S
     while time.monotonic() < deadline:

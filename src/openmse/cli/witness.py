@@ -37,7 +37,7 @@ def witness() -> None:
 @config_option
 def run(path: Path) -> None:
     """Run the witness in the foreground, until SIGTERM."""
-    settings.load(path)  # so that its faults are shown as every command shows them
+    _refuse_root(settings.load(path))  # which also shows its faults as every command does
     sys.stdout.flush()
     command = [sys.executable, "-m", "openmse.witness", "--config", str(path)]
     os.execv(sys.executable, command)
@@ -118,6 +118,22 @@ def _give_to_user(config: WitnessConfig) -> None:
         return
     for path in (state, *state.rglob("*")):
         os.chown(path, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
+
+
+def _refuse_root(config: WitnessConfig) -> None:
+    """What root writes in the place of the service's user, that user cannot read."""
+    try:
+        owner = pwd.getpwnam(WITNESS_USER).pw_uid
+        found = Path(config.paths.state_dir).stat().st_uid
+    except (KeyError, OSError):
+        return
+    if os.geteuid() == 0 and found == owner != 0:
+        raise CommandRefused(
+            f"The witness's files belong to the user {WITNESS_USER}, who could not read what root "
+            "writes there; nothing was started.",
+            "'systemctl start openmse-witness' starts it; without systemd, "
+            "'/etc/init.d/openmse-witness start'.",
+        )
 
 
 def _shown_address(config: WitnessConfig) -> str:

@@ -175,11 +175,14 @@ def test_data_elsewhere_may_be_written_to(machine: Path) -> None:
     drop_in = machine / "etc/systemd/system/openmse.service.d/paths.conf"
     assert _mse("install", "--root", str(machine)).returncode == 0
     assert "ReadWritePaths=-/srv/mse\n" in drop_in.read_text()
+    admin = drop_in.parents[1] / "openmse-admin.service.d/paths.conf"
+    assert admin.read_text().endswith("[Service]\nReadWritePaths=-/srv/mse\n")
     config.write_text(config.read_text().replace("/srv/mse", "/var/lib/openmse"))
     assert "remove /etc/systemd/system/openmse.service.d/paths.conf" in (
         _mse("install", "--root", str(machine)).stdout
     )
     assert not drop_in.parent.exists()
+    assert not admin.parent.exists()
 
 
 def test_data_and_accounts_stay(installed: Path) -> None:

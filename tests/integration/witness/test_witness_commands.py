@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import pwd
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,8 +11,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 from witness_process import DEADLINE_S, Group, until
 
+from openmse.cli import witness as command
+from openmse.cli.main import root
+from openmse.errors import CommandRefused
 from openmse.witness.config import load
 
 MSE = [sys.executable, "-c", "from openmse.cli.main import main; main()", "witness"]
@@ -73,6 +79,26 @@ def test_init_writes_a_configuration_that_is_only_changed_by_people(tmp_path: Pa
     forced = mse("init", "--config", path, "--force", "--password-file", "-", given="x" * 9)
     assert forced.returncode == 0
     assert (state / "enrolment-password").read_bytes() != kept
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user, which root may")
+def test_root_does_not_run_what_the_service_s_user_keeps(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert mse("init", "--config", path, "--password-file", "-", given="x" * 9).returncode == 0
+    ran: list[object] = []
+    monkeypatch.setattr(os, "execv", lambda *given: ran.append(given))
+    user = SimpleNamespace(pw_uid=12345)
+    monkeypatch.setattr(pwd, "getpwnam", lambda name: {command.WITNESS_USER: user}[name])
+    os.chown(tmp_path / "state", 12345, -1)
+    words = ["witness", "run", "--config", str(path)]
+    error = CliRunner().invoke(root, words).exception
+    assert isinstance(error, CommandRefused)
+    assert "systemctl start openmse-witness" in error.hint
+    assert ran == []
+    os.chown(tmp_path / "state", 0, -1)
+    CliRunner().invoke(root, words)
+    assert len(ran) == 1
 
 
 def test_a_short_password_changes_nothing(path: Path, tmp_path: Path) -> None:
