@@ -16,7 +16,7 @@ class Port(NamedTuple):
     setting: str
     purpose: str
     file: str = "openmse.toml"
-    """The configuration file with that setting."""
+    """The configuration files with that setting."""
 
 
 NODE_TLS = 8461
@@ -49,6 +49,7 @@ TABLE = (
         "witness",
         "ports.witness_tls",
         "Register messages from the nodes to the witness, mutual TLS.",
+        "openmse.toml, witness.toml",
     ),
     Port(
         WITNESS_UDP,
@@ -56,13 +57,16 @@ TABLE = (
         "witness",
         "ports.witness_udp",
         "Heartbeats and lease renewals from the nodes to the witness; authenticated.",
+        "openmse.toml, witness.toml",
     ),
     Port(
         PAIRING,
         "TCP",
         "node, witness",
         "ports.pairing",
-        "Pairing and enrolling by password (PAKE); open only while one is expected.",
+        "Pairing and enrolling by password (PAKE); on a node open only while one is expected, on a "
+        "witness always.",
+        "openmse.toml, witness.toml",
     ),
     Port(
         MANAGEMENT,

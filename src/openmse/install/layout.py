@@ -172,7 +172,7 @@ def init_script(name: str, to: Destination) -> bytes:
 
 
 def paths_drop_in(writable: Iterable[str]) -> bytes:
-    """What lets the node's unit write to directories that the configuration puts elsewhere."""
+    """What lets a unit write to directories that the configuration puts elsewhere."""
     lines = "".join(f"ReadWritePaths=-{path}\n" for path in writable)
     return f"# Written by 'mse install', from [paths] and [database].\n[Service]\n{lines}".encode()
 

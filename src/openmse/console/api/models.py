@@ -121,7 +121,7 @@ class PairOut(BaseModel):
 
 
 class PairsOut(BaseModel):
-    """All pairs, by name."""
+    """All pairs, those in trouble first, then by name."""
 
     pairs: list[PairOut]
 

@@ -28,13 +28,15 @@ Written from `openmse.platform.status.page`; do not edit by hand.
 `getserverinfo` and `gethainfo` print what the guide's commands of that name print, line by line;
 `mse server-info` and `mse ha-info` are the same commands. With `--json` they give the same facts
 with a schema: `docs/generated/getserverinfo.schema.json`, `docs/generated/gethainfo.schema.json`.
-Exit 0 while the health monitor runs, 4 while it does not, 1 where what is saved cannot be read.
+Exit 0 while the health monitor runs, 4 while it does not, 1 where what is saved cannot be read, 2
+without the right to read it or without a configuration.
 
 They change nothing. Values come from the health monitor's control socket, which answers root and
 the members of the group `openmse`; while it is stopped, from the register and the group's facts on
 disk, which only root may read. Sessions and sizes need root; what a user may not see, or
-what this engine does not have, has no line. The management API tells the same facts
-(`GET /v1/server-info` and `GET /v1/ha-info`), and so does the console, on the engine's page.
+what this engine does not have, has no line (but `Restarts`, which is `null` then). The management
+API tells the same facts (`GET /v1/server-info` and `GET /v1/ha-info`), and so does the console, on
+the engine's page.
 """
 
 _MEANINGS = (
