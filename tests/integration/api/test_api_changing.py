@@ -249,7 +249,7 @@ def test_without_an_audit_nothing_is_changed(served: Served) -> None:
     before = served.ok("GET", "/v1/ha/settings")
     body = {"failover_wait_s": 4}
     error = served.refused("PATCH", "/v1/ha/settings", 503, "MSE-API-032", json=body)
-    assert "nothing is changed" in error["sentence"]
+    assert "nothing was changed" in error["sentence"]
     served.refused("PUT", "/v1/users/x", 503, "MSE-API-032", json={"role": "viewer"})
     assert served.ok("GET", "/v1/ha/settings") == before
     audit.rmdir()

@@ -197,7 +197,7 @@ def test_a_line_that_was_tampered_with_shows(places: ManagementPlaces, fault: st
 
 def test_an_audit_that_cannot_be_written_is_told(places: ManagementPlaces) -> None:
     places.audit.mkdir()
-    with pytest.raises(AuditUnavailable, match="nothing is changed"):
+    with pytest.raises(AuditUnavailable, match="nothing was changed"):
         Audit(places).write(entry(0))
 
 
