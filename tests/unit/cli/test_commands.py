@@ -73,8 +73,8 @@ def test_maintenance(running: CliMachine) -> None:
     assert json.loads(running.run("ha", "settings", "--json").out)["maintenance"] is False
 
 
-def waiting_secondary() -> LiveCore:
-    """mse2 while mse1, which was ALONE, is away."""
+def waiting_secondary(mode: Mode = Mode.ALONE) -> LiveCore:
+    """mse2 while mse1, which was last known in this mode, is away."""
     db = DbView(
         process=DbProcess.UP,
         role=DbRole.STANDBY,
@@ -82,7 +82,7 @@ def waiting_secondary() -> LiveCore:
         end_lsn=77,
         is_complete=True,
     )
-    known = record("mse2", config(Mode.ALONE))
+    known = record("mse2", config(mode))
     return LiveCore(boot(known, now=Instant(10**12), is_machine_boot=True, db=db))
 
 
@@ -99,16 +99,24 @@ def test_a_takeover_that_is_not_confirmed(
     assert core.node.record.known == config(Mode.ALONE)
 
 
+@pytest.mark.parametrize(
+    ("mode", "lost"),
+    [
+        (Mode.ALONE, "everything that it has acknowledged alone since then is lost"),
+        (Mode.SYNC, "if mse1 has gone on alone since, which this node cannot know"),
+        (Mode.PINNED, "if mse1 has gone on alone since, which this node cannot know"),
+    ],
+)
 def test_a_takeover_shows_the_loss_and_takes_the_name(
-    machine: CliMachine, monkeypatch: pytest.MonkeyPatch
+    machine: CliMachine, monkeypatch: pytest.MonkeyPatch, mode: Mode, lost: str
 ) -> None:
-    core = waiting_secondary()
+    core = waiting_secondary(mode)
     monkeypatch.setattr(sys, "stdin", io.StringIO("mse2\n"))
     with daemon(machine.socket, core):
         ran = machine.run("ha", "takeover", "--force")
     assert ran.code == 0
     assert "Possible loss: mse1 has not been heard" in ran.err
-    assert "everything that it has acknowledged alone since then is lost" in ran.err
+    assert lost in " ".join(ran.err.split())
     assert "power it off" in ran.err
     assert core.node.record.known is not None
     assert (core.node.record.known.owner, core.node.record.known.term) == ("mse2", 5)
