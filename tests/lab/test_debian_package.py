@@ -87,9 +87,25 @@ def _has_what_it_promises(debian: Debian) -> None:
     assert offered == "plain,switchover\n"
 
 
+def _is_of_this_tree(debian: Debian) -> None:
+    """A package that was built before the last change would be tested in vain."""
+    (found,) = (debian.folder / "usr/lib/openmse/lib").glob("python3.*/site-packages/openmse")
+    sources = ROOT / "src/openmse"
+    kinds = (".py", ".html", ".css", ".js", ".po", ".service", ".example")
+    files = [path for path in sources.rglob("*") if path.suffix in kinds and path.is_file()]
+    others = [
+        str(path.relative_to(sources))
+        for path in files
+        if not (other := found / path.relative_to(sources)).is_file()
+        or other.read_bytes() != path.read_bytes()
+    ]
+    assert others == [], "make deb, then again"
+
+
 def test_its_whole_life(debian: Debian) -> None:
     installed = debian.run("dpkg", "-i", "/openmse.deb")
     assert "'mse setup' configures this machine" in installed
+    _is_of_this_tree(debian)
     assert debian.run("dpkg", "--verify", "openmse") == ""
     assert debian.run("mse", "--version").startswith("mse, version ")
     assert debian.run("msed", "--help").startswith("Usage: msed ")
