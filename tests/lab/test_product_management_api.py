@@ -54,15 +54,19 @@ class Console:
 
     def start(self, node: str) -> None:
         """Start the admin process of a node, and wait until it answers."""
+        listens = f"bash -c '</dev/tcp/{HOSTS[node]}/{ports.MANAGEMENT}'"
+
+        def is_open() -> bool:
+            return self.at.run(FROM, "sh", "-c", listens).returncode == 0
+
+        # What a test has killed stands for the process in the machine, which dies a moment later.
+        self.at.until(lambda: not is_open(), f"nothing listens on {node} any more")
         log = self.at.lab.path_in(node, "/var/log/console/admin.log").open("ab")
         with log:
             self.processes[node] = self.at.lab.popen(
                 node, ["mse", "admin", "run"], stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        listens = f"bash -c '</dev/tcp/{HOSTS[node]}/{ports.MANAGEMENT}'"
-        self.at.until(
-            lambda: self.at.run(FROM, "sh", "-c", listens).returncode == 0, f"{node} listens"
-        )
+        self.at.until(is_open, f"{node} listens")
         self.at.until(
             lambda: self.ok(node, "GET", "/v1/summary")["is_monitor_up"],
             f"the API of {node} has a picture of its health monitor",
