@@ -70,7 +70,6 @@ def they_hold_without_the_owner(stage: Stage, page: Any) -> None:
     by the licence that nobody has told it of."""
     assert not stage.lab.has_power("mse1")
     wanted = BUILT_IN + UPLOADED + BY_HAND
-    # What cannot be read while the database changes hands is read 20 s later.
-    stage.until(lambda: elements(stage, page, 2) == wanted, f"mse2 allows {wanted} elements")
+    stage.until(lambda: elements(stage, page, 2) == wanted, f"mse2 allows {wanted} elements", 15.0)
     shown = stage.ok("mse2", "license", "limits", "--json").replace(" ", "")
     assert f'"limit":{wanted}' in shown

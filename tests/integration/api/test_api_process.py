@@ -199,6 +199,18 @@ def test_tokens_and_the_console_by_command(machine: Machine) -> None:
 
 
 @needs_root
+def test_without_an_audit_root_changes_nothing_either(machine: Machine) -> None:
+    assert mse(machine, "admin", "token", "create", "first").returncode == 0
+    machine.places.audit.unlink()
+    machine.places.audit.mkdir()
+    refused = mse(machine, "admin", "token", "create", "second")
+    assert refused.returncode != 0
+    assert "cannot be written (Is a directory), so nothing was changed" in refused.stderr
+    listed = mse(machine, "admin", "token", "list").stdout
+    assert ("first" in listed, "second" in listed) == (True, False)
+
+
+@needs_root
 def test_the_fingerprint_is_the_one_that_is_served(machine: Machine) -> None:
     shown = mse(machine, "admin", "fingerprint", "--management", str(machine.management)).stdout
     with machine.serve() as served:
